@@ -1,0 +1,43 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <stem/config.hpp>
+#include <stem/error.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stem::cli {
+
+/// What every command has, beside its own options.
+struct Common {
+  bool json = false;
+  bool no_color = false;
+  int verbose = 0;
+  std::string env_file;
+};
+
+/// One command: `worker multi`, `enqueue`. Its own parser is built only when it is called, so that `stem worker
+/// healthcheck` does not pay for the others.
+struct Command {
+  std::string_view path;
+  std::string_view summary;
+  /// Fills `app` with options and sets what runs after parsing; the returned function does the work and returns the
+  /// exit status.
+  std::function<int()> (*define)(CLI::App& app, Common& common);
+};
+
+/// All commands, in the order of `stem --help`.
+const std::vector<Command>& commands();
+
+/// Process environment, then the file of --env-file over it; unknown STEM_ variables are warned of on stderr.
+/// Throws Error: 66 file missing, 78 bad line.
+Environment load_environment(const Common& common);
+/// load_environment() read as configuration.
+Config load_config(const Common& common);
+
+/// Parses and runs. Prints one line on stderr for an Error or a bad command line; returns the exit status.
+int run(int argc, char** argv);
+
+}  // namespace stem::cli

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <stem/retry_policy.hpp>
+#include <stem/time.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stem {
+
+using Environment = std::map<std::string, std::string>;
+
+/// Everything that is set from outside, as values. Read once, then passed by const reference. The table of variables
+/// (name, default, meaning) is settings() and stem.env(5).
+struct Config {
+  std::string broker_url;          ///< STEM_BROKER_URL; empty = the embedded default of this user
+  std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
+  std::string name_space = "stem";  ///< STEM_NAMESPACE: keeps deployments on one broker apart
+  std::string default_queue = "default";
+  int default_max_retries = 3;
+  RetryPolicy retry;
+
+  std::string node;                  ///< STEM_WORKER_NODE; empty = `worker`
+  std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue
+  std::vector<std::string> apps;     ///< STEM_WORKER_APP: task modules
+  std::string command;               ///< STEM_WORKER_COMMAND: a foreign program to look after instead
+  int concurrency = 0;               ///< handlers at once; 0 = one a processor
+  int prefetch_multiplier = 2;       ///< jobs leased ahead for each handler
+  Duration lease = std::chrono::seconds{30};  ///< renewed while a handler runs
+  Duration soft_time_limit{};        ///< 0 = none
+  Duration hard_time_limit = std::chrono::hours{1};  ///< 0 = none
+  Duration result_ttl = std::chrono::hours{24};
+  int max_deliveries = 20;           ///< a job handed out so often without an end is dead; 0 = no bound
+  Duration drain_limit = std::chrono::minutes{10};  ///< how long a warm stop may take at the most
+
+  std::string pidfile;      ///< template; empty = none
+  std::string logfile;      ///< template; empty = journal or standard error
+  std::string runtime_dir;  ///< where control sockets live; empty = the default for this user
+  std::string log_level = "info";
+
+  /// Reads the variables it knows. Throws Error (exit 78): variable, value, what is accepted.
+  static Config from(const Environment& environment);
+  /// from() of this process's environment.
+  static Config from_environment();
+};
+
+/// One row of the table of settings.
+struct Setting {
+  std::string_view name;
+  std::string_view fallback;
+  std::string_view meaning;
+};
+/// Every variable that Stem reads, in the order of the manual page.
+std::vector<Setting> settings();
+
+/// One line for each STEM_ or STEMD_ variable that nothing reads, with the nearest known name: likely a typing error.
+std::vector<std::string> unknown_settings(const Environment& environment);
+
+}  // namespace stem

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <optional>
+#include <stem/json.hpp>
+#include <string>
+
+namespace stem {
+
+enum class TaskState { queued, running, succeeded, failed, retried, cancelled };
+
+/// The word used on the wire and on the screen.
+const char* to_string(TaskState state);
+/// The state of that word; an unknown word reads as queued, as the format's other implementations do.
+TaskState task_state_from(std::string_view word);
+/// succeeded, failed and cancelled: nothing more will happen to the job.
+bool is_final(TaskState state);
+
+/// Why an attempt failed.
+struct Failure {
+  std::string type;  ///< the exception's type name, or a reason such as `hard-time-limit`
+  std::string message;
+  bool retryable = true;
+
+  friend bool operator==(const Failure&, const Failure&) = default;
+};
+
+/// What became of a job: the result record, kept in the result backend under `result:ID` until its time-to-live ends.
+struct Result {
+  std::string id;
+  TaskState state = TaskState::queued;
+  Json value;                      ///< what the handler returned; null unless succeeded
+  std::optional<Failure> failure;  ///< set when failed or retried
+  int attempt = 0;                 ///< attempts that were finished before the one this record tells of
+  Json meta = Json::object();      ///< `task queue worker startedAt completedAt …`
+
+  /// The value as a C++ type. Throws nlohmann::json::exception when it does not fit.
+  template <class T>
+  T as() const {
+    return value.get<T>();
+  }
+};
+
+std::string to_wire(const Result& result);
+/// Throws Error (exit 65).
+Result result_from_wire(std::string_view wire);
+
+}  // namespace stem

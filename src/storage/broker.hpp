@@ -1,0 +1,147 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stem/envelope.hpp>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "storage/store.hpp"
+
+namespace stem {
+
+/// Which lease a delivery stands for. Opaque outside its adapter. A lease that was taken over has another token, so a
+/// late settlement or renewal of the old one touches nothing.
+struct Receipt {
+  std::int64_t job = 0;
+  std::int64_t token = 0;
+
+  friend bool operator==(const Receipt&, const Receipt&) = default;
+};
+
+/// A job leased to this process.
+struct Delivery {
+  Receipt receipt;
+  std::string id;
+  std::string queue;
+  std::string wire;    ///< the envelope as it was published, byte for byte; parsed by the executor
+  int attempt = 0;     ///< attempts finished so far, kept by the broker
+  int deliveries = 1;  ///< how often the job has been handed out, this time included
+};
+
+/// How a leased job goes on.
+struct Ack {};
+struct RetryAt {
+  WallTime due;
+};  ///< the attempt is counted
+struct DeadLetter {
+  std::string reason;
+  Json meta = Json::object();
+};
+struct Release {
+  WallTime due;
+};  ///< put back, the attempt is not counted
+using Disposition = std::variant<Ack, RetryAt, DeadLetter, Release>;
+
+/// The end of one lease, and the record that goes into the result backend with it.
+struct Settlement {
+  Receipt receipt;
+  Disposition disposition;
+  std::optional<StoreWrite> record;
+};
+
+/// What a worker is ready to take.
+struct Demand {
+  std::vector<std::string> queues;  ///< in order of preference among equal priorities
+  std::size_t limit = 0;            ///< 0 = nothing, settle only
+  Duration lease = std::chrono::seconds{30};
+  std::string consumer;             ///< the node's name, for people who look
+};
+
+struct Exchange {
+  std::vector<Delivery> deliveries;  ///< by priority (9 first), then by age
+  std::vector<Receipt> lost;         ///< settlements refused: the lease had been taken over
+};
+
+struct QueueDepth {
+  std::string queue;
+  std::int64_t ready = 0;     ///< may be fetched now
+  std::int64_t delayed = 0;   ///< not due yet
+  std::int64_t leased = 0;    ///< being worked on
+  std::int64_t dead = 0;      ///< in the dead-letter queue
+  std::optional<WallTime> oldest_ready;  ///< when the job that has waited longest became ready
+
+  friend bool operator==(const QueueDepth&, const QueueDepth&) = default;
+};
+
+/// A job as the broker sees it.
+struct JobView {
+  enum class State { ready, delayed, leased, dead };
+  State state = State::ready;
+  std::string wire;
+  int attempt = 0;
+  int deliveries = 0;
+  std::optional<WallTime> due;  ///< next run, or the end of the lease
+  std::string consumer;         ///< who holds the lease
+  std::string reason;           ///< why it is dead
+};
+
+struct DeadJob {
+  std::string id;
+  std::string queue;
+  std::string wire;
+  int attempt = 0;
+  std::string reason;
+  Json meta;
+  WallTime dead_at;
+};
+
+/// Moves jobs. Delivery is at least once: a lease that is neither settled nor renewed in time ends, and the job is
+/// handed out again. Each call is all or nothing. Thread-safe; calls that wait for the outside world say so.
+/// All throw Error: 69 unreachable, 73 disk full or not writable, 77 permission, 78 schema or URL, 75 busy for too long.
+class Broker {
+ public:
+  virtual ~Broker() = default;
+
+  /// Durable when it returns. A job whose id the broker already holds (waiting, leased or dead) is left as it is.
+  /// Returns how many were new. Wakes idle workers of every process.
+  virtual std::size_t publish(std::span<const Envelope> jobs) = 0;
+
+  /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch. Records of
+  /// settled jobs are written in the same commit if keeps_records_of() the store they belong to. Does not wait for jobs.
+  virtual Exchange exchange(std::span<const Settlement> settled, const Demand& demand) = 0;
+
+  /// Leases up to `demand.limit` ready jobs; those whose lease has expired count as ready.
+  std::vector<Delivery> fetch(const Demand& demand) { return exchange({}, demand).deliveries; }
+  /// Ends leases; returns those that were lost before.
+  std::vector<Receipt> settle(std::span<const Settlement> settled) { return exchange(settled, {}).lost; }
+
+  /// Makes each lease end no earlier than now + `lease`. Returns those that are lost.
+  virtual std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) = 0;
+
+  /// Whether exchange() commits `record` of settlements together with the ack, when `store` is the result backend.
+  virtual bool keeps_records_of(const Store& store) const = 0;
+
+  /// A descriptor that polls readable when something may have become ready. Owned by the broker, valid for its life.
+  virtual int wake_fd() const = 0;
+  /// Makes wake_fd() unreadable until the next event; call it before the fetch that follows the wake-up.
+  virtual void clear_wake() = 0;
+  /// When, at the latest, a worker that found nothing in `queues` should look again without having been woken: the
+  /// next delayed job or the next expiring lease. Empty = only a wake-up can bring work.
+  virtual std::optional<WallTime> next_due(const std::vector<std::string>& queues) = 0;
+
+  virtual std::optional<JobView> find(const std::string& id) = 0;
+  /// Every queue that holds a job, sorted by name.
+  virtual std::vector<QueueDepth> depths() = 0;
+
+  /// Newest first; empty `queue` = all.
+  virtual std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) = 0;
+  /// Puts dead jobs back, ready now, attempts counted from 0 again. Returns how many there were.
+  virtual std::size_t replay(std::span<const std::string> ids) = 0;
+  virtual std::size_t purge(std::span<const std::string> ids) = 0;
+};
+
+}  // namespace stem

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stem/time.hpp>
+#include <string>
+#include <vector>
+
+namespace stem {
+
+/// One value to be remembered. `ttl` 0 = for good.
+struct StoreWrite {
+  std::string key;
+  std::string value;
+  Duration ttl{};
+};
+
+/// A remembered value. The version grows with each write of the key and is never 0.
+struct StoreEntry {
+  std::string key;
+  std::string value;
+  std::int64_t version = 0;
+  std::optional<WallTime> expires;
+};
+
+/// Remembers. Keys are text (`result:ID`, `schedule:ID`); an expired value is as good as absent. Thread-safe.
+/// Throws Error as Broker does.
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  virtual std::optional<StoreEntry> get(const std::string& key) = 0;
+  /// All of them in one commit.
+  virtual void put(const std::vector<StoreWrite>& writes) = 0;
+  /// Writes only if the key's version is `expected` (0 = the key is absent). Returns whether it did.
+  virtual bool compare_and_set(const StoreWrite& write, std::int64_t expected) = 0;
+  virtual bool erase(const std::string& key) = 0;
+  /// Entries whose key starts with `prefix`, sorted by key, from the one after `after`.
+  virtual std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after = {}) = 0;
+
+  /// Blocks until the key's version is above `version` or `timeout` has passed; then what is there. Woken by writes of
+  /// any process, not by polling.
+  virtual std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) = 0;
+  /// Deletes expired values; returns how many. Workers call it now and then.
+  virtual std::size_t sweep() = 0;
+};
+
+}  // namespace stem
