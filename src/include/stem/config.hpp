@@ -17,7 +17,6 @@ using Environment = std::map<std::string, std::string>;
 struct Config {
   std::string broker_url;          ///< STEM_BROKER_URL; empty = the embedded default of this user
   std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
-  std::string name_space = "stem";  ///< STEM_NAMESPACE: keeps deployments on one broker apart
   std::string default_queue = "default";
   int default_max_retries = 3;
   RetryPolicy retry;
@@ -26,6 +25,7 @@ struct Config {
   std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue
   std::vector<std::string> apps;     ///< STEM_WORKER_APP: task modules
   std::string command;               ///< STEM_WORKER_COMMAND: a foreign program to look after instead
+  std::string command_notify = "auto";  ///< STEM_COMMAND_NOTIFY: whether it speaks sd_notify: auto, yes or no
   int concurrency = 0;               ///< handlers at once; 0 = one a processor
   int prefetch_multiplier = 2;       ///< jobs leased ahead for each handler
   Duration lease = std::chrono::seconds{30};  ///< renewed while a handler runs
@@ -38,7 +38,10 @@ struct Config {
   std::string pidfile;      ///< template; empty = none
   std::string logfile;      ///< template; empty = journal or standard error
   std::string runtime_dir;  ///< where control sockets live; empty = the default for this user
-  std::string log_level = "info";
+  std::string log_level = "info";  ///< debug, info, warning or error
+
+  std::string supervisor = "auto";  ///< STEM_SUPERVISOR: systemd, start-stop-daemon or auto
+  std::vector<std::string> nodes;   ///< STEMD_NODES: the nodes of `multi` where none are named
 
   /// Reads the variables it knows. Throws Error (exit 78): variable, value, what is accepted.
   static Config from(const Environment& environment);

@@ -1,0 +1,115 @@
+#include "cli/command.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <set>
+#include <stem/version.hpp>
+
+#include "cli/commands.hpp"
+#include "core/name.hpp"
+#include "core/nearest.hpp"
+
+namespace stem::cli {
+namespace {
+
+constexpr const char* exit_table =
+    "Exit status: 0 fine, 1 unhealthy or a job failed, 3 a node is not running, 64 usage, 65 bad data,\n"
+    "66 file missing, 69 unreachable, 70 defect of Stem, 73 cannot create, 75 try again, 77 permission,\n"
+    "78 configuration. Manual: man stem, man stem-daemonization.\n";
+
+int fail(const std::string& who, const std::string& message, Exit code) {
+  std::cerr << who << ": " << message << '\n';
+  return static_cast<int>(code);
+}
+
+/// The commands whose path starts with `group` ("" = all), one a line.
+void print_commands(std::ostream& out, const std::string& group) {
+  out << "Usage: stem " << (group.empty() ? "" : group + " ") << "COMMAND [OPTIONS]\n\n";
+  std::size_t width = 0;
+  for (const auto& command : commands()) width = std::max(width, command.path.size());
+  for (const auto& command : commands()) {
+    if (!group.empty() && !command.path.starts_with(group + " ")) continue;
+    out << "  stem " << command.path << std::string(width + 2 - command.path.size(), ' ') << command.summary << '\n';
+  }
+  out << "\n`stem COMMAND --help` tells the options of each.\n" << exit_table;
+}
+
+bool is_group(const std::string& word) {
+  return std::any_of(commands().begin(), commands().end(),
+                     [&](const Command& command) { return command.path.starts_with(word + " "); });
+}
+
+/// "; did you mean 'stem worker start'?" or the way to the help.
+std::string hint(const std::string& typed) {
+  std::vector<std::string_view> paths;
+  for (const auto& command : commands()) paths.push_back(command.path);
+  const auto near = nearest(typed, paths);
+  return near.empty() ? "; `stem --help` lists the commands" : "; did you mean `stem " + std::string(near) + "`?";
+}
+
+int run_command(const Command& command, std::vector<std::string> arguments) {
+  const std::string who = "stem " + std::string(command.path);
+  CLI::App app{std::string(command.summary), who};
+  Common common;
+  app.add_flag("--json", common.json, "report as JSON");
+  app.add_option("--env-file", common.env_file, "read variables from this file, as systemd's EnvironmentFile=")->type_name("FILE");
+  app.add_flag("-v,--verbose", common.verbose, "say more on standard error; twice for debugging");
+  app.add_flag("--no-color", common.no_color, "no colours");
+  app.set_help_flag("-h,--help", "show this help");
+  app.footer(exit_table);
+  const auto work = command.define(app, common);
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
+    app.parse(std::move(arguments));
+  } catch (const CLI::CallForHelp&) {
+    std::cout << app.help();
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    std::string what = error.what();
+    std::replace(what.begin(), what.end(), '\n', ' ');
+    return fail(who, what + "; see `" + who + " --help`", Exit::usage);
+  }
+  return work();
+}
+
+int dispatch(const std::vector<std::string>& words) {
+  if (words.empty()) return print_commands(std::cerr, ""), static_cast<int>(Exit::usage);
+  if (words[0] == "--version") return std::cout << "stem " << version << '\n', 0;
+  if (words[0] == "--help" || words[0] == "-h" || words[0] == "help") return print_commands(std::cout, ""), 0;
+
+  for (std::size_t length = std::min<std::size_t>(words.size(), 2); length > 0; --length) {
+    const std::string path = length == 2 ? words[0] + " " + words[1] : words[0];
+    for (const auto& command : commands())
+      if (command.path == path)
+        return run_command(command, {words.begin() + static_cast<std::ptrdiff_t>(length), words.end()});
+  }
+  if (is_group(words[0])) {
+    if (words.size() == 1) return print_commands(std::cerr, words[0]), static_cast<int>(Exit::usage);
+    if (words[1] == "--help" || words[1] == "-h") return print_commands(std::cout, words[0]), 0;
+    return fail("stem", "unknown command '" + words[0] + " " + printable(words[1]) + "'" + hint(words[0] + " " + words[1]),
+                Exit::usage);
+  }
+  return fail("stem", "unknown command '" + printable(words[0]) + "'" + hint(words[0]), Exit::usage);
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  // The one place where what cannot go on becomes a line and an exit status.
+  try {
+    const int status = dispatch({argv + std::min(argc, 1), argv + argc});
+    std::cout.flush();
+    // Output that was lost (a full disk, a closed pipe) is a failure, not a success without words.
+    return std::cout ? status : fail("stem", "cannot write to standard output", Exit::cannot_create);
+  } catch (const Error& error) {
+    return fail("stem", error.what(), error.code());
+  } catch (const std::exception& error) {
+    return fail("stem", std::string("internal error: ") + error.what() + "; please report it", Exit::software);
+  }
+}
+
+}  // namespace stem::cli

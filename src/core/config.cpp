@@ -1,0 +1,192 @@
+#include <algorithm>
+#include <charconv>
+#include <stem/config.hpp>
+#include <stem/error.hpp>
+
+#include "core/name.hpp"
+#include "core/nearest.hpp"
+
+namespace stem {
+namespace {
+
+/// One variable: how it is shown, and how its value becomes part of a Config. `read` throws Error or returns what is
+/// accepted, for the message, if the value is not; null for variables that Stem sets for the programs it starts.
+struct Key {
+  Setting setting;
+  void (*read)(Config&, const std::string&);
+};
+
+[[noreturn]] void refuse(const std::string& accepted) { throw Error(Exit::config, accepted); }
+
+int whole(const std::string& value, int low, int high) {
+  int number = 0;
+  const auto end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc{} || rest != end || number < low || number > high)
+    refuse("a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+  return number;
+}
+
+double real(const std::string& value, double low, double high, const char* range) {
+  double number = 0;
+  const auto end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, number);
+  if (error != std::errc{} || rest != end || !(number >= low && number <= high)) refuse(range);
+  return number;
+}
+
+Duration length(const std::string& value, Duration low) {
+  Duration length{};
+  try {
+    length = parse_duration(value);
+  } catch (const Error&) {
+    refuse("a duration such as 250ms, 5s, 2m or 1h");
+  }
+  if (length < low) refuse("a duration of at least " + format_duration(low));
+  return length;
+}
+
+std::vector<std::string> split(const std::string& value, const char* separators) {
+  std::vector<std::string> parts;
+  for (std::size_t at = 0; (at = value.find_first_not_of(separators, at)) != std::string::npos;) {
+    const auto end = std::min(value.find_first_of(separators, at), value.size());
+    if (auto part = value.substr(at, end - at); std::find(parts.begin(), parts.end(), part) == parts.end())
+      parts.push_back(std::move(part));
+    at = end;
+  }
+  return parts;
+}
+
+std::vector<std::string> names(const std::string& value, const char* separators) {
+  auto parts = split(value, separators);
+  for (const auto& part : parts)
+    if (!is_name(part)) refuse("names of A-Z a-z 0-9 _ . : - that start with a letter or a digit; '" + printable(part) + "' is none");
+  return parts;
+}
+
+std::string one_of(const std::string& value, std::initializer_list<const char*> words) {
+  std::string list;
+  for (const auto* word : words) {
+    if (value == word) return value;
+    list += (list.empty() ? "" : ", ") + std::string(word);
+  }
+  refuse("one of " + list);
+}
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Key keys[] = {
+    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH or memory://NAME."},
+     [](Config& c, const std::string& v) { c.broker_url = v; }},
+    {{"STEM_RESULT_BACKEND_URL", "the broker's", "Where results are kept."},
+     [](Config& c, const std::string& v) { c.result_backend_url = v; }},
+    {{"STEM_RESULT_TTL", "1d", "How long results are kept; 0 = for good."},
+     [](Config& c, const std::string& v) { c.result_ttl = length(v, {}); }},
+    {{"STEM_DEFAULT_QUEUE", "default", "Queue of jobs that name none, and of workers that name none."},
+     [](Config& c, const std::string& v) {
+       if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
+       c.default_queue = v;
+     }},
+    {{"STEM_DEFAULT_MAX_RETRIES", "3", "Retries of a job beyond its first run, where neither job nor task say."},
+     [](Config& c, const std::string& v) { c.default_max_retries = whole(v, 0, 1000000); }},
+    {{"STEM_RETRY_BASE", "2s", "Delay before the first retry."},
+     [](Config& c, const std::string& v) { c.retry.base = length(v, {}); }},
+    {{"STEM_RETRY_CAP", "5m", "Longest delay before a retry."},
+     [](Config& c, const std::string& v) { c.retry.cap = length(v, {}); }},
+    {{"STEM_RETRY_FACTOR", "2", "Growth of the delay with each retry; 1 = none."},
+     [](Config& c, const std::string& v) { c.retry.factor = real(v, 1, 100, "a number from 1 to 100"); }},
+    {{"STEM_RETRY_JITTER", "0.25", "Share of each delay that is left to chance, 0 to 1."},
+     [](Config& c, const std::string& v) { c.retry.jitter = real(v, 0, 1, "a number from 0 to 1"); }},
+    {{"STEM_VISIBILITY_TIMEOUT", "30s", "Length of a lease; renewed while a handler runs."},
+     [](Config& c, const std::string& v) { c.lease = length(v, milliseconds{500}); }},
+    {{"STEM_MAX_DELIVERIES", "20", "A job handed out so often without an end is dead-lettered; 0 = no bound."},
+     [](Config& c, const std::string& v) { c.max_deliveries = whole(v, 0, 1000000); }},
+    {{"STEM_TASK_SOFT_TIME_LIMIT", "0", "After this a handler is asked to stop; 0 = never."},
+     [](Config& c, const std::string& v) { c.soft_time_limit = length(v, {}); }},
+    {{"STEM_TASK_TIME_LIMIT", "1h", "After this an attempt has failed, and its handler counts as stuck; 0 = never."},
+     [](Config& c, const std::string& v) { c.hard_time_limit = length(v, {}); }},
+    {{"STEM_WORKER_NODE", "worker", "Name of the node."},
+     [](Config& c, const std::string& v) {
+       if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
+       c.node = v;
+     }},
+    {{"STEM_WORKER_QUEUES", "the default queue", "Queues that the worker serves, separated by commas."},
+     [](Config& c, const std::string& v) { c.queues = names(v, ", \t"); }},
+    {{"STEM_WORKER_APP", "", "Task modules (shared objects) to load, separated by colons."},
+     [](Config& c, const std::string& v) { c.apps = split(v, ":"); }},
+    {{"STEM_WORKER_CONCURRENCY", "one a processor", "Handlers that run at the same time."},
+     [](Config& c, const std::string& v) { c.concurrency = whole(v, 1, 1024); }},
+    {{"STEM_PREFETCH_MULTIPLIER", "2", "Jobs leased ahead for each handler."},
+     [](Config& c, const std::string& v) { c.prefetch_multiplier = whole(v, 1, 1000); }},
+    {{"STEM_DRAIN_LIMIT", "10m", "How long a warm stop may take at the most; then what runs is put back."},
+     [](Config& c, const std::string& v) { c.drain_limit = length(v, {}); }},
+    {{"STEM_WORKER_COMMAND", "", "A program of any language to run and look after, in place of Stem's own worker."},
+     [](Config& c, const std::string& v) { c.command = v; }},
+    {{"STEMD_COMMAND", "", "As STEM_WORKER_COMMAND, which wins."},
+     [](Config& c, const std::string& v) { c.command = c.command.empty() ? v : c.command; }},
+    {{"STEM_COMMAND_NOTIFY", "auto", "Whether that program speaks sd_notify itself: auto, yes or no."},
+     [](Config& c, const std::string& v) { c.command_notify = one_of(v, {"auto", "yes", "no"}); }},
+    {{"STEM_WORKER_PIDFILE", "", "Pidfile, a template: %n node, %h host, %d time of the start, %% a percent sign."},
+     [](Config& c, const std::string& v) { c.pidfile = v; }},
+    {{"STEM_WORKER_LOGFILE", "journal or standard error", "Log file, a template as for the pidfile."},
+     [](Config& c, const std::string& v) { c.logfile = v; }},
+    {{"STEM_RUNTIME_DIR", "/run/stem or $XDG_RUNTIME_DIR/stem", "Where the workers' control sockets are."},
+     [](Config& c, const std::string& v) { c.runtime_dir = v; }},
+    {{"STEM_LOG_LEVEL", "info", "debug, info, warning or error."},
+     [](Config& c, const std::string& v) { c.log_level = one_of(v, {"debug", "info", "warning", "error"}); }},
+    {{"STEM_SUPERVISOR", "auto", "What manages the nodes of `stem worker multi`: systemd, start-stop-daemon or auto."},
+     [](Config& c, const std::string& v) { c.supervisor = one_of(v, {"systemd", "start-stop-daemon", "auto"}); }},
+    {{"STEMD_NODES", "", "Nodes of `stem worker multi` where none are named, separated by blanks."},
+     [](Config& c, const std::string& v) { c.nodes = names(v, " \t\n"); }},
+    {{"STEM_WORKER_NODES", "", "As STEMD_NODES, which wins."},
+     [](Config& c, const std::string& v) { c.nodes = c.nodes.empty() ? names(v, " \t\n") : c.nodes; }},
+    {{"STEM_WORKER_INDEX", "", "Set for the program of STEM_WORKER_COMMAND: the index of the process in its node."}, nullptr},
+    {{"STEM_WORKER_HOST", "", "Set for the program of STEM_WORKER_COMMAND: the name of the host."}, nullptr},
+};
+
+bool is_secret(std::string_view name) { return name.ends_with("_URL"); }
+
+}  // namespace
+
+Config Config::from(const Environment& environment) {
+  Config config;
+  for (const auto& [setting, read] : keys) {
+    const auto found = environment.find(std::string(setting.name));
+    if (!read || found == environment.end() || found->second.find_first_not_of(" \t") == std::string::npos) continue;
+    try {
+      read(config, found->second);
+    } catch (const Error& accepted) {
+      // A URL may hold a password: it is never quoted.
+      const auto shown = is_secret(setting.name) ? "" : "='" + printable(found->second) + "'";
+      throw Error(Exit::config, std::string(setting.name) + shown + ": must be " + accepted.what());
+    }
+  }
+  config.retry.validate();
+  if (config.hard_time_limit > Duration::zero() && config.soft_time_limit > config.hard_time_limit)
+    throw Error(Exit::config, "STEM_TASK_SOFT_TIME_LIMIT (" + format_duration(config.soft_time_limit) +
+                                  ") must not be above STEM_TASK_TIME_LIMIT (" + format_duration(config.hard_time_limit) + ")");
+  return config;
+}
+
+std::vector<Setting> settings() {
+  std::vector<Setting> rows;
+  for (const auto& key : keys) rows.push_back(key.setting);
+  return rows;
+}
+
+std::vector<std::string> unknown_settings(const Environment& environment) {
+  std::vector<std::string_view> known;
+  for (const auto& key : keys) known.push_back(key.setting.name);
+  std::vector<std::string> warnings;
+  for (const auto& [name, value] : environment) {
+    if (!name.starts_with("STEM_") && !name.starts_with("STEMD_")) continue;
+    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
+    const auto near = nearest(name, known);
+    warnings.push_back("unknown variable " + printable(name) + " is ignored" +
+                       (near.empty() ? "; `man stem.env` lists the known ones" : "; did you mean " + std::string(near) + "?"));
+  }
+  return warnings;
+}
+
+}  // namespace stem
