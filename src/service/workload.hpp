@@ -21,6 +21,7 @@ struct Vitals {
   std::string status;              ///< the line for `systemctl status`: `3/8 busy · 1,284 done · 2 failed · default`
   std::vector<std::string> stuck;  ///< parts that make no progress, with the reason; empty = healthy
   std::optional<pid_t> child;      ///< the foreign program, in a shim
+  bool feeds_watchdog = false;     ///< the workload sends WATCHDOG=1 itself: a shim's program that knows how
 
   std::vector<std::string> queues;
   int concurrency = 0;
