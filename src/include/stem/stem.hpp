@@ -14,13 +14,13 @@ namespace stem {
 
 /// What a producer may ask of one job, beyond its arguments.
 struct EnqueueOptions {
-  std::string id;                      ///< empty = a new sortable id; one that is queued already is enqueued once
-  std::string queue;                   ///< empty = the default queue
+  std::string id{};                    ///< empty = a new sortable id; one that is queued already is enqueued once
+  std::string queue{};                 ///< empty = the default queue
   int priority = 0;                    ///< 0 to 9; 9 first
-  std::optional<Duration> delay;       ///< not before now + delay
-  std::optional<WallTime> eta;         ///< not before; wins over delay
-  std::optional<int> max_retries;      ///< default: STEM_DEFAULT_MAX_RETRIES
-  std::map<std::string, std::string> headers;
+  std::optional<Duration> delay{};     ///< not before now + delay
+  std::optional<WallTime> eta{};       ///< not before; wins over delay
+  std::optional<int> max_retries{};    ///< default: STEM_DEFAULT_MAX_RETRIES
+  std::map<std::string, std::string> headers{};
 };
 
 /// A job to be enqueued together with others.

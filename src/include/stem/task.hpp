@@ -24,7 +24,7 @@ struct Done {
 /// Run again after `delay` (the retry policy's own if absent). Counts as an attempt.
 struct Retry {
   std::string reason;
-  std::optional<Duration> delay;
+  std::optional<Duration> delay{};
 };
 /// Never again: to the dead-letter queue, with the reason.
 struct Dead {
@@ -67,11 +67,11 @@ class TaskContext {
 
 /// How attempts of one task are run. A producer's envelope may ask for more retries; limits are the worker's.
 struct TaskOptions {
-  std::string description;
-  std::optional<int> max_retries;            ///< default: STEM_DEFAULT_MAX_RETRIES
-  std::optional<RetryPolicy> retry;          ///< default: the configuration's
-  std::optional<Duration> soft_time_limit;   ///< then cancelled() turns true; 0 = none
-  std::optional<Duration> hard_time_limit;   ///< then the attempt has failed, whatever the handler does; 0 = none
+  std::string description{};
+  std::optional<int> max_retries{};          ///< default: STEM_DEFAULT_MAX_RETRIES
+  std::optional<RetryPolicy> retry{};        ///< default: the configuration's
+  std::optional<Duration> soft_time_limit{}; ///< then cancelled() turns true; 0 = none
+  std::optional<Duration> hard_time_limit{}; ///< then the attempt has failed, whatever the handler does; 0 = none
 };
 
 using Handler = std::function<Outcome(TaskContext&)>;
