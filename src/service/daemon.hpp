@@ -2,9 +2,9 @@
 
 #include <functional>
 #include <memory>
-#include <service/log_output.hpp>
-#include <service/notify.hpp>
-#include <service/workload.hpp>
+#include "service/log_output.hpp"
+#include "service/notify.hpp"
+#include "service/workload.hpp"
 #include <stem/config.hpp>
 #include <string>
 

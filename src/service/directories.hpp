@@ -21,7 +21,7 @@ struct Owner {
 /// exists is left as it is. Every step is taken with openat(2): a symbolic link is followed if root placed it where only
 /// root can (/var/run), or if it leads to a directory of `owner`; any other is refused.
 /// Throws Error: 73 cannot be made, 77 permission (also: it exists and `owner` may not write there); with the path,
-/// the part that is in the way, and the command that helps.
+/// the part that is in the way, and the command that helps. Touches the process's umask: not beside other threads.
 void make_directories(const std::string& path, const Owner& owner, bool is_private = false);
 /// make_directories() of the directory that `file` is in.
 void make_parent_directories(const std::string& file, const Owner& owner, bool is_private = false);

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <memory>
-#include <service/daemon.hpp>
-#include <service/workload.hpp>
+#include "service/daemon.hpp"
+#include "service/workload.hpp"
 #include <stem/config.hpp>
 #include <string>
 
