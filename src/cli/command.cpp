@@ -19,7 +19,7 @@ namespace {
 constexpr const char* exit_table =
     "Exit status: 0 fine, 1 unhealthy or a job failed, 3 a node is not running, 64 usage, 65 bad data,\n"
     "66 file missing, 69 unreachable, 70 defect of Stem, 73 cannot create, 75 try again, 77 permission,\n"
-    "78 configuration. Manual: man stem, man stem-daemonization.\n";
+    "78 configuration. Manual: man stem.\n";
 
 int fail(const std::string& who, const std::string& message, Exit code) {
   std::cerr << who << ": " << message << '\n';
