@@ -1,0 +1,58 @@
+// Tasks whose effects a test can see, and that misbehave as a test wants:
+//   effect.append {"file", "text", "ms": 0}   sleeps, then appends `text` and a newline to `file`, in one write
+//   effect.sleep {"ms"}                       sleeps; ends early, to be tried again, once it is cancelled
+//   effect.hang {}                            never returns, whatever it is told
+//   effect.fail {"message"}                   throws
+//   effect.die {"signal"}                     sends this signal to its own process
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <stdexcept>
+#include <stem/module.hpp>
+#include <system_error>
+#include <thread>
+
+namespace {
+
+using std::chrono::milliseconds;
+
+void append(stem::TaskContext& job) {
+  const auto& args = job.args();
+  std::this_thread::sleep_for(milliseconds(args.value("ms", 0)));
+  const auto line = args.at("text").get<std::string>() + "\n";
+  const int fd = open(args.at("file").get<std::string>().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), "open");
+  const auto written = write(fd, line.data(), line.size());
+  const int error = errno;
+  close(fd);
+  if (written != static_cast<ssize_t>(line.size())) throw std::system_error(error, std::generic_category(), "write");
+}
+
+stem::Outcome sleep(stem::TaskContext& job) {
+  const auto end = std::chrono::steady_clock::now() + milliseconds(job.args().at("ms").get<int>());
+  while (std::chrono::steady_clock::now() < end) {
+    if (job.cancelled()) return stem::Retry{"cancelled"};
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return stem::Done{job.args().at("ms")};
+}
+
+void hang(stem::TaskContext&) {
+  for (;;) pause();
+}
+
+void fail(stem::TaskContext& job) { throw std::runtime_error(job.args().at("message").get<std::string>()); }
+
+void die(stem::TaskContext& job) { raise(job.args().value("signal", SIGKILL)); }
+
+}  // namespace
+
+STEM_MODULE(tasks) {
+  tasks.add("effect.append", append);
+  tasks.add("effect.sleep", sleep);
+  tasks.add("effect.hang", hang);
+  tasks.add("effect.fail", fail);
+  tasks.add("effect.die", die);
+}
