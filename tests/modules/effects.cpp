@@ -14,6 +14,7 @@
 #include <system_error>
 #include <thread>
 
+namespace effect {
 namespace {
 
 using std::chrono::milliseconds;
@@ -48,11 +49,12 @@ void fail(stem::TaskContext& job) { throw std::runtime_error(job.args().at("mess
 void die(stem::TaskContext& job) { raise(job.args().value("signal", SIGKILL)); }
 
 }  // namespace
+}  // namespace effect
 
 STEM_MODULE(tasks) {
-  tasks.add("effect.append", append);
-  tasks.add("effect.sleep", sleep);
-  tasks.add("effect.hang", hang);
-  tasks.add("effect.fail", fail);
-  tasks.add("effect.die", die);
+  tasks.add("effect.append", effect::append);
+  tasks.add("effect.sleep", effect::sleep);
+  tasks.add("effect.hang", effect::hang);
+  tasks.add("effect.fail", effect::fail);
+  tasks.add("effect.die", effect::die);
 }
