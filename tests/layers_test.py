@@ -87,7 +87,7 @@ def may_include(path, source, wanted):
 
 def main():
     checks = Checks(sys.argv[1:])
-    root = Path(checks.arguments[0] if checks.arguments else Path(__file__).parent.parent)
+    root = Path(checks.arguments[0] if checks.arguments else Path(__file__).resolve().parent.parent)
     source = root / "src"
     files = sorted(path for path in source.rglob("*") if path.suffixes and path.suffixes[0] in (".hpp", ".cpp", ".h"))
     rooms = sorted({room_of(path, source) for path in files})

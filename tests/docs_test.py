@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Checks README.md and docs/: code is that of examples/, commands and options exist, links lead somewhere.
+
+Usage: tests/docs_test.py STEM SOURCE_DIR
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from checks import Checks, difference
+
+# The program that the README shows whole.
+README_PROGRAM = "examples/du/du.cpp"
+
+
+def blocks(text, language):
+    """The fenced blocks of a Markdown text in that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def commands_of(block):
+    """The commands of a shell block that call stem: continued lines joined, prompts and comments cut off."""
+    for line in re.sub(r"\\\n\s*", "", block).splitlines():
+        line = re.sub(r"\s#\s.*", "", line)
+        for call in re.findall(r"(?:^|[|;&(]|\bsudo )\s*[$#]?\s*stem ([^|;&)]+)", line):
+            yield call
+
+
+def called_command(words, known):
+    for length in range(min(3, len(words)), 0, -1):
+        if " ".join(words[:length]) in known:
+            return " ".join(words[:length])
+    return None
+
+
+def options_of(stem, command):
+    text = subprocess.run([stem, *command.split(), "--help"], capture_output=True, text=True, check=False).stdout
+    return {name for names in re.findall(r"^  (-\S+)", text, re.M) for name in names.split(",")}
+
+
+def bad_calls(stem, known, text):
+    for language in ("sh", "console"):
+        for block in blocks(text, language):
+            for call in commands_of(block):
+                words = re.sub(r"'[^']*'|\"[^\"]*\"", "quoted", call).split()
+                if words and words[0].startswith("-"):
+                    continue
+                command = called_command(words, known)
+                if command is None:
+                    yield f"no such command: stem {call}"
+                    continue
+                offered = options_of(stem, command)
+                yield from (f"stem {command} has no {word}" for word in words
+                            if word.startswith("-") and word != "-" and word.split("=")[0] not in offered)
+
+
+def dead_links(page, text):
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose):
+        if "://" not in target and not (page.parent / target).exists():
+            yield f"link to {target}"
+
+
+def missing_files(source, text):
+    """Paths of the source tree that the text names in `code`."""
+    for path in set(re.findall(r"(?:\./)?\b((?:tool|examples|tests|docs|man|units|src)/[\w./@-]*[\w/])", text)):
+        if not re.search(r"\.(so|sock|pid)$", path) and f"build/{path}" not in text and not any(source.glob(path + "*")):
+            yield f"no {path}"
+
+
+def main():
+    checks = Checks(sys.argv[1:])
+    if len(checks.arguments) != 2:
+        sys.exit(__doc__)
+    stem, source = checks.arguments[0], Path(checks.arguments[1])
+    overview = subprocess.run([stem, "--help"], capture_output=True, text=True, check=False).stdout
+    known = re.findall(r"^  stem (\S+(?: \S+)*?)  ", overview, re.M)
+    examples = [path.read_text(encoding="utf-8") for path in sorted((source / "examples").rglob("*.cpp"))]
+    pages = [source / "README.md", source / "CONTRIBUTING.md", *sorted((source / "docs").glob("*.md"))]
+
+    for page in pages:
+        name, text = page.relative_to(source), page.read_text(encoding="utf-8")
+        checks.check(f"docs: the code of {name} is in examples/",
+                     ["not there: " + block.splitlines()[0] for block in blocks(text, "cpp")
+                      if not any(block in example for example in examples)])
+        checks.check(f"docs: commands and options in {name} exist", bad_calls(stem, known, text))
+        checks.check(f"docs: links in {name} lead to files", dead_links(page, text))
+        checks.check(f"docs: files that {name} names exist", missing_files(source, text))
+
+    readme = (source / "README.md").read_text(encoding="utf-8")
+    program = source / README_PROGRAM
+    checks.check(f"docs: README.md holds {README_PROGRAM}, whole",
+                 [] if program.exists() and program.read_text(encoding="utf-8") in blocks(readme, "cpp") else ["it does not"])
+    listed = re.findall(r"^\| `stem ([a-z ]+?)(?: [A-Z<\[-].*?)?`", readme, re.M)
+    checks.check("docs: the table in README.md has every command", difference(set(listed), "the table", set(known), "stem --help"))
+    checks.finish()
+
+
+if __name__ == "__main__":
+    main()
