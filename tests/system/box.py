@@ -301,7 +301,12 @@ class Box:
 
     def _make_root(self):
         call("a mount namespace", libc.unshare, CLONE_NEWNS)
-        mount("none", "/", None, MS_REC | MS_PRIVATE)
+        try:
+            mount("none", "/", None, MS_REC | MS_PRIVATE)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise Unavailable("this is a chroot whose root is no mount point") from None
         self._directory, self._lock = private_directory(PREFIX)
         fs = self._directory / "fs"
         fs.mkdir()
@@ -432,7 +437,7 @@ class Box:
                        *command]
         variables = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": self.home(user), "USER": user or "root",
                      "LOGNAME": user or "root", **(env or {})}
-        return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "env", "-i", f"--chdir={cwd}",
+        return ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "env", "-i", f"--chdir={cwd}",
                 *(f"{key}={value}" for key, value in variables.items()), *map(str, command)]
 
     def run(self, command, *, check=True, user=None, env=None, input=None, timeout=30.0, cwd="/"):
@@ -455,7 +460,7 @@ class Box:
     def home(self, user):
         if not user or user == "root":
             return "/root"
-        line = execute(["nsenter", "-t", str(self.leader), "-m", "getent", "passwd", user]).stdout
+        line = execute(["nsenter", "-t", str(self.leader), "-m", "-r", "getent", "passwd", user]).stdout
         return line.split(":")[5] if line else "/"
 
     # ---- files -----------------------------------------------------------------------------------------------
