@@ -36,7 +36,7 @@ def test_the_tree_is_complete(stage):
     for suffix in ("/libstem.so", "/pkgconfig/stem.pc"):
         assert any(path.endswith(suffix) for path in files), f"no {suffix} is installed"
     for page in (stage.source / "man").glob("*.[1-8]"):
-        assert f"/usr/share/man/man{page.suffix[1:]}/{page.name}" in files, f"{page.name} is not installed"
+        assert any(f"/share/man/man{page.suffix[1:]}/{page.name}" in path for path in files), page.name
     for unit in (stage.source / "units").glob("*.service*"):
         name = unit.name.removesuffix(".in")
         assert any(path.endswith("/" + name) for path in unit_files(stage)), f"{name} is not installed"
