@@ -29,7 +29,8 @@ struct Delivery {
   std::string queue;
   std::string wire;    ///< the envelope as it was published, byte for byte; parsed by the executor
   int attempt = 0;     ///< attempts finished so far, kept by the broker
-  int deliveries = 1;  ///< how often the job has been handed out, this time included
+  int deliveries = 1;  ///< how often it has been handed out since it was last settled, this time included: above 1,
+                       ///< a lease ran out, perhaps because the job takes its worker down
 };
 
 /// How a leased job goes on.
@@ -50,15 +51,15 @@ using Disposition = std::variant<Ack, RetryAt, DeadLetter, Release>;
 struct Settlement {
   Receipt receipt;
   Disposition disposition;
-  std::optional<StoreWrite> record;
+  std::optional<StoreWrite> record{};
 };
 
 /// What a worker is ready to take.
 struct Demand {
   std::vector<std::string> queues;  ///< in order of preference among equal priorities
   std::size_t limit = 0;            ///< 0 = nothing, settle only
-  Duration lease = std::chrono::seconds{30};
-  std::string consumer;             ///< the node's name, for people who look
+  Duration lease = std::chrono::seconds{30};  ///< longer for a job whose producer asks for more
+  std::string consumer{};                     ///< the node's name, for people who look
 };
 
 struct Exchange {
@@ -72,7 +73,7 @@ struct QueueDepth {
   std::int64_t delayed = 0;   ///< not due yet
   std::int64_t leased = 0;    ///< being worked on
   std::int64_t dead = 0;      ///< in the dead-letter queue
-  std::optional<WallTime> oldest_ready;  ///< when the job that has waited longest became ready
+  std::optional<WallTime> oldest_ready{};  ///< when the job that has waited longest became ready
 
   friend bool operator==(const QueueDepth&, const QueueDepth&) = default;
 };
@@ -83,7 +84,7 @@ struct JobView {
   State state = State::ready;
   std::string wire;
   int attempt = 0;
-  int deliveries = 0;
+  int deliveries = 0;           ///< since it was last settled
   std::optional<WallTime> due;  ///< next run, or the end of the lease
   std::string consumer;         ///< who holds the lease
   std::string reason;           ///< why it is dead

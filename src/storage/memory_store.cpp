@@ -1,0 +1,68 @@
+#include "storage/memory_store.hpp"
+
+#include <algorithm>
+
+namespace stem {
+namespace {
+
+constexpr std::chrono::hours longest_wait{24 * 365};
+
+}  // namespace
+
+std::optional<StoreEntry> MemoryStore::get(const std::string& key) {
+  const std::lock_guard lock(space_->mutex);
+  const auto* const entry = space_->look_up(key, clock_.wall());
+  return entry != nullptr ? std::optional(*entry) : std::nullopt;
+}
+
+void MemoryStore::put(const std::vector<StoreWrite>& writes) {
+  const std::lock_guard lock(space_->mutex);
+  for (const auto& write : writes) space_->write(write, clock_.wall());
+  space_->written.notify_all();
+}
+
+bool MemoryStore::compare_and_set(const StoreWrite& write, std::int64_t expected) {
+  const std::lock_guard lock(space_->mutex);
+  const auto* const entry = space_->look_up(write.key, clock_.wall());
+  if ((entry != nullptr ? entry->version : 0) != expected) return false;
+  space_->write(write, clock_.wall());
+  space_->written.notify_all();
+  return true;
+}
+
+bool MemoryStore::erase(const std::string& key) {
+  const std::lock_guard lock(space_->mutex);
+  const bool there = space_->look_up(key, clock_.wall()) != nullptr;
+  space_->entries.erase(key);
+  return there;
+}
+
+std::vector<StoreEntry> MemoryStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+  const std::lock_guard lock(space_->mutex);
+  const auto now = clock_.wall();
+  std::vector<StoreEntry> found;
+  auto entry = after < prefix ? space_->entries.lower_bound(prefix) : space_->entries.upper_bound(after);
+  for (; entry != space_->entries.end() && entry->first.starts_with(prefix) && found.size() < limit; ++entry)
+    if (space_->look_up(entry->first, now) != nullptr) found.push_back(entry->second);
+  return found;
+}
+
+std::optional<StoreEntry> MemoryStore::await(const std::string& key, std::int64_t version, Duration timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + std::min<Duration>(timeout, longest_wait);
+  std::unique_lock lock(space_->mutex);
+  const StoreEntry* entry = nullptr;
+  space_->written.wait_until(lock, deadline, [&] {
+    entry = space_->look_up(key, clock_.wall());
+    return entry != nullptr && entry->version > version;
+  });
+  return entry != nullptr ? std::optional(*entry) : std::nullopt;
+}
+
+std::size_t MemoryStore::sweep() {
+  const std::lock_guard lock(space_->mutex);
+  const auto now = clock_.wall();
+  return std::erase_if(space_->entries,
+                       [&](const auto& entry) { return entry.second.expires && *entry.second.expires <= now; });
+}
+
+}  // namespace stem

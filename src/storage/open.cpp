@@ -1,0 +1,99 @@
+#include "storage/open.hpp"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <stem/error.hpp>
+
+#include "storage/memory.hpp"
+#include "storage/sqlite.hpp"
+#include "storage/url.hpp"
+
+namespace stem {
+namespace {
+
+constexpr const char* service_state = "/var/lib/stem";
+
+std::string value_of(const Environment& environment, const char* name) {
+  const auto found = environment.find(name);
+  return found == environment.end() ? std::string() : found->second;
+}
+
+/// A path in a URL: what would end it, or start an escape, is escaped.
+std::string in_url(const std::string& path) {
+  std::string text;
+  for (const char c : path) {
+    if (c == '%' || c == '?')
+      text += c == '%' ? "%25" : "%3F";
+    else
+      text += c;
+  }
+  return text;
+}
+
+Environment process_environment() {
+  Environment environment;
+  for (const char* name : {"HOME", "STATE_DIRECTORY", "XDG_STATE_HOME"})
+    if (const char* value = std::getenv(name)) environment[name] = value;
+  return environment;
+}
+
+/// Only for the embedded default, which nobody wrote down and so nobody made room for: a person's state directory
+/// with all that leads to it (0700, as the XDG base directory specification asks), or the last level of the service's.
+void make_room_for(const std::string& database) {
+  const auto directory = database.substr(0, database.rfind('/'));
+  const bool service = directory.starts_with(service_state);
+  for (std::size_t slash = service ? directory.rfind('/') : 0; slash != std::string::npos;) {
+    slash = directory.find('/', slash + 1);
+    const auto level = directory.substr(0, slash);
+    if (::mkdir(level.c_str(), service ? 0750 : 0700) == 0 || errno == EEXIST) continue;
+    throw Error(errno == EACCES || errno == EPERM ? Exit::no_permission : Exit::cannot_create,
+                "cannot create directory " + level + " for the default database: " + std::strerror(errno) +
+                    "; create it, or name another place in STEM_BROKER_URL");
+  }
+}
+
+Storage open_one(const std::string& text, const Clock& clock) {
+  auto chosen = text;
+  if (chosen.empty()) {
+    chosen = default_url(process_environment());
+    make_room_for(Url::parse(chosen).location);
+  }
+  const auto url = Url::parse(chosen);
+  if (url.scheme == "sqlite") return open_sqlite(url, clock);
+  if (url.scheme == "memory") {
+    if (url.location.empty() || !url.parameters.empty())
+      throw Error(Exit::config, url.text + ": write memory:// and a name, without parameters");
+    return open_memory(url.location, clock);
+  }
+  throw Error(Exit::config, "no broker or result backend is called '" + url.scheme + "://'; there are sqlite:// and memory://");
+}
+
+}  // namespace
+
+std::string default_url(const Environment& environment) {
+  const auto home = value_of(environment, "HOME");
+  auto state = value_of(environment, "STATE_DIRECTORY");
+  state = state.substr(0, state.find(':'));
+  // The state directory that systemd hands to a system service; a user's services share the person's database.
+  if (!state.starts_with("/var/lib/")) state.clear();
+  if (state.empty() && (::geteuid() == 0 || home == service_state)) state = service_state;
+  if (state.empty() && value_of(environment, "XDG_STATE_HOME").starts_with('/'))
+    state = value_of(environment, "XDG_STATE_HOME") + "/stem";
+  if (state.empty() && home.starts_with('/')) state = home + "/.local/state/stem";
+  if (state.empty())
+    throw Error(Exit::config, "there is no place for the default database: neither XDG_STATE_HOME nor HOME is set; "
+                              "set STEM_BROKER_URL");
+  return "sqlite://" + in_url(state) + "/stem.db";
+}
+
+Storage open_storage(const Config& config, const Clock& clock) {
+  const auto broker = open_one(config.broker_url, clock);
+  if (config.result_backend_url.empty() || config.result_backend_url == config.broker_url) return broker;
+  return {broker.broker, open_one(config.result_backend_url, clock).results};
+}
+
+}  // namespace stem

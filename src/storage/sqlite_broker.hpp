@@ -1,0 +1,75 @@
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <stem/time.hpp>
+#include <string>
+#include <vector>
+
+#include "storage/bell.hpp"
+#include "storage/broker.hpp"
+#include "storage/sqlite_database.hpp"
+#include "storage/sqlite_entries.hpp"
+#include "storage/sqlite_jobs.hpp"
+#include "storage/sqlite_key.hpp"
+#include "storage/sqlite_leases.hpp"
+#include "storage/sqlite_queues.hpp"
+
+namespace stem {
+
+/// The broker on a SQLite file that any number of processes share. Publishing and settling are on disk when they
+/// return; taking and renewing leases is not, for a lease that a power cut undoes only makes its job run again.
+/// A commit is followed by a ring of the bell; a process that dies between the two leaves its jobs to the slow looks
+/// of idle workers. The tables are told of in docs/sqlite.md.
+class SqliteBroker : public Broker {
+ public:
+  /// `clock` must outlive it.
+  SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock& clock);
+
+  std::size_t publish(std::span<const Envelope> jobs) override;
+  Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
+  std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
+  bool keeps_records_of(const Store& store) const override;
+  int wake_fd() const override { return watch().fd(); }
+  void clear_wake() override { watch().clear(); }
+  std::optional<WallTime> next_due(const std::vector<std::string>& queues) override;
+  std::optional<JobView> find(const std::string& id) override;
+  std::vector<QueueDepth> depths() override;
+  std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override;
+  std::size_t replay(std::span<const std::string> ids) override;
+  std::size_t purge(std::span<const std::string> ids) override;
+
+ private:
+  struct Cursor;
+
+  /// Returns whether a job became ready or will before long. `records` are those to be written with it.
+  bool settle(std::span<const Settlement> settled, WallTime now, std::vector<const StoreWrite*>& records,
+              std::vector<Receipt>& lost);
+  bool end(const Settlement& settlement, WallTime now);
+  std::vector<Cursor> cursors(const Demand& demand, WallTime now);
+  void look_ahead(Cursor& cursor, std::int64_t now);
+  bool anything_for(const Demand& demand, WallTime now);
+  void lease(const Demand& demand, WallTime now, std::vector<Delivery>& deliveries);
+  void take(Cursor& cursor, const Demand& demand, WallTime now, std::vector<Delivery>& deliveries);
+  std::vector<SqliteKey> dead_keys(std::span<const std::string> ids);
+  BellWatch& watch() const;
+
+  const std::shared_ptr<SqliteDatabase> database_;
+  const Clock& clock_;
+  const Bell jobs_bell_;
+  const Bell records_bell_;
+
+  // Made when somebody first waits, which producers never do.
+  mutable std::once_flag watched_;
+  mutable std::unique_ptr<BellWatch> watch_;
+
+  // The rest is guarded by a transaction's hold on the database.
+  std::int64_t token_;
+  SqliteQueues queues_;
+  SqliteLeases leases_;
+  SqliteJobs jobs_;
+  SqliteEntries entries_;
+  SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_, why_dead_;
+};
+
+}  // namespace stem

@@ -1,0 +1,263 @@
+#include "storage/sqlite_database.hpp"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <thread>
+
+#include "core/descriptor.hpp"
+
+namespace stem {
+namespace {
+
+constexpr int cache_kib = 2048;            // an idle worker is small
+constexpr int wal_pages = 2000;            // 8 MiB between checkpoints
+constexpr int wal_bytes = 64 << 20;        // what a burst may leave behind on disk
+constexpr Duration longest_nap = std::chrono::milliseconds{5};
+
+std::string parent_of(const std::string& path) {
+  const auto slash = path.rfind('/');
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// Why the operating system would not give us the file.
+Error file_error(const std::string& path, int cause) {
+  const std::string words = std::strerror(cause);
+  switch (cause) {
+    case EACCES:
+    case EPERM:
+      return {Exit::no_permission, "cannot open database " + path + ": " + words +
+                                       "; it and its directory must be writable for this user"};
+    case ENOENT:
+    case ENOTDIR:
+      return {Exit::cannot_create, "cannot create database " + path + ": there is no directory " + parent_of(path) +
+                                       "; create it first"};
+    case ENOSPC:
+    case EDQUOT:
+      return {Exit::cannot_create, "cannot write database " + path + ": " + words + "; free some space and try again"};
+    case EMFILE:
+    case ENFILE:
+      return {Exit::try_again, "cannot open database " + path + ": " + words + "; raise LimitNOFILE="};
+    default:
+      return {Exit::cannot_create, "cannot create database " + path + ": " + words};
+  }
+}
+
+}  // namespace
+
+SqliteDatabase::SqliteDatabase(SqliteOptions options) : options_(std::move(options)), path_(options_.path) {
+  try {
+    create();
+    connect();
+    enable_wal();
+  } catch (...) {
+    sqlite3_close(handle_);
+    throw;
+  }
+}
+
+SqliteDatabase::~SqliteDatabase() { sqlite3_close(handle_); }
+
+void SqliteDatabase::create() const {
+  struct stat there {};
+  if (::stat(path_.c_str(), &there) == 0) {
+    if (S_ISDIR(there.st_mode))
+      throw Error(Exit::config, "cannot open database " + path_ + ": it is a directory; name a file inside it");
+    return;
+  }
+  // SQLite could do this too, but would make the file readable for everyone.
+  const Descriptor made(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
+  if (!made) {
+    if (errno == EEXIST) return;
+    throw file_error(path_, errno);
+  }
+  // Root's first `stem enqueue` must not lock the service's own account out of its database.
+  if (::geteuid() == 0 && ::stat(parent_of(path_).c_str(), &there) == 0 && there.st_uid != 0)
+    if (::fchown(made.get(), there.st_uid, there.st_gid) < 0) throw file_error(path_, errno);
+}
+
+void SqliteDatabase::connect() {
+  // One connection a process, guarded by mutex_, so that SQLite need not lock again on each call.
+  constexpr int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+  if (sqlite3_open_v2(path_.c_str(), &handle_, flags, nullptr) != SQLITE_OK) {
+    if (handle_ == nullptr) throw std::bad_alloc();
+    fail();
+  }
+  sqlite3_extended_result_codes(handle_, 1);
+  sqlite3_busy_handler(handle_, &wait_for_lock, this);
+  if (const auto* resolved = sqlite3_db_filename(handle_, "main")) path_ = resolved;
+  if (sqlite3_db_readonly(handle_, "main") == 1) throw file_error(path_, EACCES);
+  // Deleted jobs need not be wiped (Debian's default), and are not worth a page write each.
+  run(("PRAGMA cache_size=-" + std::to_string(cache_kib) + "; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF;"
+       "PRAGMA journal_size_limit=" + std::to_string(wal_bytes) + "; PRAGMA wal_autocheckpoint=" +
+       std::to_string(wal_pages)).c_str());
+  set_synchronous(options_.sync_each_commit);
+}
+
+void SqliteDatabase::enable_wal() {
+  // Several processes may be doing this to the same new file; SQLite does not call the busy handler here.
+  const auto deadline = std::chrono::steady_clock::now() + options_.busy_timeout;
+  while (sqlite3_exec(handle_, "PRAGMA journal_mode=WAL", nullptr, nullptr, nullptr) != SQLITE_OK) {
+    if ((sqlite3_errcode(handle_) & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() >= deadline) fail();
+    std::this_thread::sleep_for(longest_nap);
+  }
+  SqliteStatement mode(*this, "PRAGMA journal_mode");
+  auto rows = mode.query();
+  if (!rows.next() || rows.text(0) != "wal")
+    throw Error(Exit::config, "cannot open database " + path_ + ": its file system lacks shared memory (a network file "
+                              "system?); put the database on a local disk");
+}
+
+void SqliteDatabase::set_synchronous(bool full) {
+  run(full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+  full_ = full;
+}
+
+int SqliteDatabase::wait_for_lock(void* self, int attempt) {
+  auto& database = *static_cast<SqliteDatabase*>(self);
+  const auto now = std::chrono::steady_clock::now();
+  if (attempt == 0) database.busy_since_ = now;
+  if (now - database.busy_since_ >= database.options_.busy_timeout) return 0;
+  // A transaction takes about as long as the disk's flush: start below that, for the sake of latency.
+  const auto nap = std::min(longest_nap, Duration{50} * (1 << std::min(attempt, 10)));
+  std::this_thread::sleep_for(nap);
+  return 1;
+}
+
+void SqliteDatabase::run(const char* sql) {
+  if (sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr) != SQLITE_OK) fail();
+}
+
+std::int64_t SqliteDatabase::number(const char* sql) {
+  SqliteStatement statement(*this, sql);
+  return statement.number().value_or(0);
+}
+
+Error SqliteDatabase::error() const {
+  const int extended = sqlite3_extended_errcode(handle_);
+  const int cause = sqlite3_system_errno(handle_);
+  const std::string words = sqlite3_errmsg(handle_);
+  switch (extended & 0xff) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+      return {Exit::try_again, "database " + path_ + " is busy: another process has held it for longer than " +
+                                   format_duration(options_.busy_timeout) + "; try again"};
+    case SQLITE_FULL:
+      return file_error(path_, ENOSPC);
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return file_error(path_, EACCES);
+    case SQLITE_CANTOPEN:
+      return file_error(path_, cause != 0 ? cause : EACCES);
+    case SQLITE_NOTADB:
+      return {Exit::config, "cannot open database " + path_ + ": it is not a SQLite database; name another file, or move "
+                            "this one away and a new one is created"};
+    case SQLITE_CORRUPT:
+      return {Exit::config, "database " + path_ + " is damaged (" + words + "); stop the workers, then restore it from a "
+                            "backup or save what is left with: sqlite3 " + path_ + " .recover"};
+    case SQLITE_IOERR:
+      if (cause == ENOSPC || cause == EDQUOT || cause == EACCES || cause == EPERM || cause == EROFS)
+        return file_error(path_, cause);
+      return {Exit::unavailable, "cannot use database " + path_ + ": " +
+                                     (cause != 0 ? std::string(std::strerror(cause)) : words) + "; check the disk"};
+    case SQLITE_NOMEM:
+      return {Exit::try_again, "cannot use database " + path_ + ": out of memory"};
+    default:
+      return {Exit::software, "database " + path_ + ": " + words + " (SQLite error " + std::to_string(extended) + ")"};
+  }
+}
+
+SqliteRows::~SqliteRows() { sqlite3_reset(statement_); }
+
+bool SqliteRows::next() {
+  switch (sqlite3_step(statement_)) {
+    case SQLITE_ROW: return true;
+    case SQLITE_DONE: return false;
+    default: throw database_.error();
+  }
+}
+
+bool SqliteRows::is_null(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+
+std::int64_t SqliteRows::integer(int column) const { return sqlite3_column_int64(statement_, column); }
+
+std::optional<std::int64_t> SqliteRows::maybe(int column) const {
+  return is_null(column) ? std::nullopt : std::optional(integer(column));
+}
+
+std::string_view SqliteRows::view(int column) const {
+  const auto* const data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
+  return {data, data == nullptr ? 0 : static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
+}
+
+SqliteStatement::~SqliteStatement() { sqlite3_finalize(statement_); }
+
+void SqliteStatement::prepare() {
+  if (statement_ == nullptr &&
+      sqlite3_prepare_v3(database_.handle_, sql_, -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr) != SQLITE_OK)
+    database_.fail();
+}
+
+void SqliteStatement::bind(int index, std::int64_t value) {
+  if (sqlite3_bind_int64(statement_, index, value) != SQLITE_OK) database_.fail();
+}
+
+void SqliteStatement::bind(int index, std::string_view value) {
+  // A null pointer would bind NULL.
+  const auto* const data = value.data() == nullptr ? "" : value.data();
+  if (sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8) != SQLITE_OK)
+    database_.fail();
+}
+
+void SqliteStatement::bind(int index, std::optional<std::int64_t> value) {
+  const auto result =
+      value ? sqlite3_bind_int64(statement_, index, *value) : sqlite3_bind_null(statement_, index);
+  if (result != SQLITE_OK) database_.fail();
+}
+
+std::int64_t SqliteStatement::execute() {
+  SqliteRows rows(database_, statement_);
+  while (rows.next()) {
+  }
+  return sqlite3_changes64(database_.handle_);
+}
+
+SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess access)
+    : database_(database), lock_(database.mutex_) {
+  if (access == SqliteAccess::read) {
+    database.run("BEGIN");
+    open_ = true;
+    return;
+  }
+  // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a name.
+  int moved = 0;
+  sqlite3_file_control(database.handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  if (moved != 0)
+    throw Error(Exit::unavailable, "database " + database.path_ + " was removed or replaced while it was in use; restart "
+                                   "this process");
+  // Only possible between transactions. WAL frames are written in order and synced as one file, so a commit that was
+  // not synced is made durable by the next one that is, and never outlives one that came before it.
+  const bool full = access == SqliteAccess::write && database.options_.sync_each_commit;
+  if (full != database.full_) database.set_synchronous(full);
+  database.run("BEGIN IMMEDIATE");
+  open_ = true;
+}
+
+SqliteTransaction::~SqliteTransaction() {
+  // SQLite has rolled back by itself after some errors; a second time does no harm.
+  if (open_) sqlite3_exec(database_.handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+}
+
+void SqliteTransaction::commit() {
+  database_.run("COMMIT");
+  open_ = false;
+}
+
+}  // namespace stem

@@ -1,0 +1,159 @@
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <stem/error.hpp>
+#include <stem/time.hpp>
+#include <string>
+#include <string_view>
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+namespace stem {
+
+struct SqliteOptions {
+  std::string path;            ///< absolute
+  bool sync_each_commit = true;  ///< synchronous=FULL; false = NORMAL: a power cut may undo the last commits
+  Duration busy_timeout = std::chrono::seconds{5};  ///< how long to wait for another process's transaction
+};
+
+/// One connection to a SQLite file in WAL mode. Everything but the constructor is reached through a
+/// SqliteTransaction, which holds this connection for its thread. Must not be carried across fork().
+class SqliteDatabase {
+ public:
+  /// Opens the file, creating it where there is none, and switches it to WAL. A file that root creates belongs to the
+  /// owner of its directory. Throws Error: 73 cannot be created, disk full; 77 permission; 78 a directory, or not a
+  /// SQLite database, or corrupt; 75 busy for too long.
+  explicit SqliteDatabase(SqliteOptions options);
+  ~SqliteDatabase();
+  SqliteDatabase(const SqliteDatabase&) = delete;
+  SqliteDatabase& operator=(const SqliteDatabase&) = delete;
+
+  /// The file itself, with symbolic links resolved.
+  const std::string& path() const { return path_; }
+
+  /// Runs statements that return nothing, outside a transaction's normal course (migrations, pragmas).
+  void run(const char* sql);
+  /// What the statement's first row has in its first column.
+  std::int64_t number(const char* sql);
+
+  /// The translation of SQLite's last error, to be thrown.
+  Error error() const;
+
+ private:
+  friend class SqliteStatement;
+  friend class SqliteTransaction;
+
+  void create() const;
+  void connect();
+  void enable_wal();
+  void set_synchronous(bool full);
+  [[noreturn]] void fail() const { throw error(); }
+  static int wait_for_lock(void* self, int attempt);
+
+  const SqliteOptions options_;
+  std::string path_;
+  sqlite3* handle_ = nullptr;
+  std::mutex mutex_;
+  bool full_ = true;  // what `PRAGMA synchronous` says now
+  SteadyTime busy_since_{};
+};
+
+/// The rows of one run of a statement. Resets the statement when it goes out of scope.
+class SqliteRows {
+ public:
+  SqliteRows(SqliteDatabase& database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+  ~SqliteRows();
+  SqliteRows(const SqliteRows&) = delete;
+  SqliteRows& operator=(const SqliteRows&) = delete;
+
+  /// Goes to the next row; false after the last. Throws Error.
+  bool next();
+  bool is_null(int column) const;
+  std::int64_t integer(int column) const;
+  std::optional<std::int64_t> maybe(int column) const;
+  std::string text(int column) const { return std::string(view(column)); }
+  /// Valid until the next row.
+  std::string_view view(int column) const;
+
+ private:
+  SqliteDatabase& database_;
+  sqlite3_stmt* statement_;
+};
+
+/// A statement that is prepared when it is first used and kept. Only inside a transaction on its database.
+class SqliteStatement {
+ public:
+  /// `sql` is not copied.
+  SqliteStatement(SqliteDatabase& database, const char* sql) : database_(database), sql_(sql) {}
+  ~SqliteStatement();
+  SqliteStatement(const SqliteStatement&) = delete;
+  SqliteStatement& operator=(const SqliteStatement&) = delete;
+
+  /// Runs it with these arguments and returns how many rows it changed. Arguments are integers, text, std::nullopt or
+  /// optional integers; text is not copied and must live until the call returns.
+  template <class... Arguments>
+  std::int64_t run(const Arguments&... arguments) {
+    prepare();
+    int index = 0;
+    (bind(++index, arguments), ...);
+    return execute();
+  }
+  /// The same for one that returns rows. Text must live as long as the rows.
+  template <class... Arguments>
+  SqliteRows query(const Arguments&... arguments) {
+    prepare();
+    int index = 0;
+    (bind(++index, arguments), ...);
+    return SqliteRows(database_, statement_);
+  }
+  /// The first column of the first row; empty without a row, or if it is NULL.
+  template <class... Arguments>
+  std::optional<std::int64_t> number(const Arguments&... arguments) {
+    auto rows = query(arguments...);
+    return rows.next() ? rows.maybe(0) : std::nullopt;
+  }
+
+ private:
+  void prepare();
+  void bind(int index, std::int64_t value);
+  void bind(int index, std::string_view value);
+  void bind(int index, std::optional<std::int64_t> value);
+  std::int64_t execute();
+
+  SqliteDatabase& database_;
+  const char* sql_;
+  sqlite3_stmt* statement_ = nullptr;
+};
+
+/// What a transaction needs of the database.
+enum class SqliteAccess {
+  read,
+  /// Commits reach the disk before commit() returns (unless the database was opened to trade that).
+  write,
+  /// For what may be undone by a power cut, such as leases: the commit is atomic, ordered after all earlier ones and
+  /// seen by every process at once, but reaches the disk only with the next durable one.
+  write_lazily,
+};
+
+/// Holds the connection, and for writing the database, until it goes out of scope; undone unless committed.
+class SqliteTransaction {
+ public:
+  /// Throws Error: 75 when another process has held the database for longer than the busy timeout; 69 when the file
+  /// was removed or replaced since it was opened.
+  SqliteTransaction(SqliteDatabase& database, SqliteAccess access);
+  ~SqliteTransaction();
+  SqliteTransaction(const SqliteTransaction&) = delete;
+  SqliteTransaction& operator=(const SqliteTransaction&) = delete;
+
+  void commit();
+
+ private:
+  SqliteDatabase& database_;
+  std::unique_lock<std::mutex> lock_;
+  bool open_ = false;
+};
+
+}  // namespace stem

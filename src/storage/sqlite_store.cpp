@@ -1,0 +1,124 @@
+#include "storage/sqlite_store.hpp"
+
+#include <algorithm>
+
+namespace stem {
+namespace {
+
+constexpr std::size_t sweep_batches = 64;  // at a time, so that others get their turn
+constexpr std::chrono::seconds slow_look{5};  // for a writer that died between its commit and the bell
+constexpr std::chrono::hours longest_wait{24 * 365};
+
+}  // namespace
+
+Bell jobs_bell(const SqliteDatabase& database) { return {database.path() + "-bell", database.path()}; }
+Bell records_bell(const SqliteDatabase& database) { return {database.path() + "-results-bell", database.path()}; }
+
+SqliteStore::SqliteStore(std::shared_ptr<SqliteDatabase> database, const Clock& clock)
+    : database_(std::move(database)),
+      clock_(clock),
+      bell_(records_bell(*database_)),
+      entries_(*database_),
+      get_(*database_, "SELECT version, expires, value FROM entry WHERE key = ?"),
+      erase_(*database_, "DELETE FROM entry WHERE key = ?"),
+      list_(*database_,
+            "SELECT version, expires, value, key FROM entry WHERE key >= ?1 AND key < ?2 AND key > ?3 "
+            "AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5"),
+      any_expired_(*database_, "SELECT 1 FROM expiry WHERE at <= ? LIMIT 1") {}
+
+StoreEntry SqliteStore::entry(const std::string& key, SqliteRows& row) const {
+  StoreEntry entry{.key = key, .value = row.text(2), .version = row.integer(0), .expires = std::nullopt};
+  if (const auto expires = row.maybe(1)) entry.expires = WallTime(Duration(*expires));
+  return entry;
+}
+
+bool SqliteStore::live(const StoreEntry& entry) const { return !entry.expires || *entry.expires > clock_.wall(); }
+
+std::optional<StoreEntry> SqliteStore::look_up(const std::string& key) {
+  auto rows = get_.query(key);
+  if (!rows.next()) return std::nullopt;
+  auto found = entry(key, rows);
+  return live(found) ? std::optional(std::move(found)) : std::nullopt;
+}
+
+std::optional<StoreEntry> SqliteStore::get(const std::string& key) {
+  SqliteTransaction transaction(*database_, SqliteAccess::read);
+  return look_up(key);
+}
+
+void SqliteStore::put(const std::vector<StoreWrite>& writes) {
+  if (writes.empty()) return;
+  std::vector<const StoreWrite*> all;
+  for (const auto& write : writes) all.push_back(&write);
+  {
+    SqliteTransaction transaction(*database_, SqliteAccess::write);
+    entries_.put(all, clock_.wall());
+    transaction.commit();
+  }
+  bell_.ring();
+}
+
+bool SqliteStore::compare_and_set(const StoreWrite& write, std::int64_t expected) {
+  {
+    SqliteTransaction transaction(*database_, SqliteAccess::write);
+    const auto current = look_up(write.key);
+    if ((current ? current->version : 0) != expected) return false;
+    const auto* const one = &write;
+    entries_.put({&one, 1}, clock_.wall());
+    transaction.commit();
+  }
+  bell_.ring();
+  return true;
+}
+
+bool SqliteStore::erase(const std::string& key) {
+  SqliteTransaction transaction(*database_, SqliteAccess::write);
+  const bool there = look_up(key).has_value();
+  erase_.run(key);
+  transaction.commit();
+  return there;
+}
+
+std::vector<StoreEntry> SqliteStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+  // No text sorts after the prefix and this: 0xff is no part of UTF-8.
+  const auto end = prefix + "\xff";
+  const auto most = static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX));
+  std::vector<StoreEntry> found;
+  SqliteTransaction transaction(*database_, SqliteAccess::read);
+  for (auto rows = list_.query(prefix, end, after, clock_.wall().time_since_epoch().count(), most); rows.next();)
+    found.push_back(entry(rows.text(3), rows));
+  return found;
+}
+
+std::optional<StoreEntry> SqliteStore::await(const std::string& key, std::int64_t version, Duration timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + std::min<Duration>(timeout, longest_wait);
+  std::call_once(listening_, [&] { listener_ = std::make_unique<BellListener>(bell_); });
+  for (;;) {
+    const auto heard = listener_->heard();
+    auto found = get(key);
+    if (found && found->version > version) return found;
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= deadline) return found;
+    listener_->wait(heard, std::min(deadline, now + slow_look));
+  }
+}
+
+std::size_t SqliteStore::sweep() {
+  std::size_t erased = 0;
+  for (bool all = false; !all;) {
+    const auto now = clock_.wall();
+    {
+      SqliteTransaction reading(*database_, SqliteAccess::read);
+      if (!any_expired_.number(now.time_since_epoch().count())) return erased;
+    }
+    // What a power cut brings back is swept again.
+    SqliteTransaction transaction(*database_, SqliteAccess::write_lazily);
+    const auto [count, done] = entries_.sweep(now, sweep_batches);
+    transaction.commit();
+    erased += count;
+    all = done;
+  }
+  return erased;
+}
+
+}  // namespace stem
