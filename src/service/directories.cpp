@@ -14,7 +14,7 @@
 #include <stem/error.hpp>
 
 #include "core/name.hpp"
-#include "service/descriptor.hpp"
+#include "core/descriptor.hpp"
 
 namespace stem {
 namespace {

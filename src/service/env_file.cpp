@@ -8,7 +8,7 @@
 #include <stem/error.hpp>
 
 #include "core/name.hpp"
-#include "service/descriptor.hpp"
+#include "core/descriptor.hpp"
 
 extern char** environ;
 

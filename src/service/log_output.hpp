@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "core/descriptor.hpp"
+
 namespace spdlog::sinks {
 class sink;
 }
@@ -45,6 +47,9 @@ class LogOutput {
   LogSettings settings_;
   std::shared_ptr<spdlog::sinks::sink> sink_;
 };
+
+/// Opens a log file to append to it, or makes it with mode 0640. Throws Error 73 or 77, as LogOutput.
+Descriptor open_log_file(const std::string& path);
 
 /// True if $JOURNAL_STREAM names the device and inode of standard error.
 bool stderr_is_journal();

@@ -106,8 +106,9 @@ void Notify::reloading() {
   send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(std::int64_t{now.tv_sec} * 1000000 + now.tv_nsec / 1000));
 }
 
-void Notify::stopping(std::string_view status) {
-  send(status.empty() ? "STOPPING=1" : "STOPPING=1\nSTATUS=" + one_line(status));
+void Notify::stopping(Duration extend, std::string_view status) {
+  send("STOPPING=1\nEXTEND_TIMEOUT_USEC=" + std::to_string(extend.count()) +
+       (status.empty() ? "" : "\nSTATUS=" + one_line(status)));
 }
 
 void Notify::extend(Duration length, std::string_view status) {

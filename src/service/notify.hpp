@@ -30,7 +30,8 @@ class Notify {
   void watchdog();
   /// RELOADING=1 with MONOTONIC_USEC=, without which systemd 253 and later waits for ever. Follow with ready().
   void reloading();
-  void stopping(std::string_view status = {});
+  /// STOPPING=1. It starts the manager's stop timeout, even unasked; so the first extension goes with it.
+  void stopping(Duration extend, std::string_view status = {});
   /// EXTEND_TIMEOUT_USEC=. It postpones the watchdog as well, so only while starting, reloading or stopping.
   void extend(Duration length, std::string_view status = {});
   /// EXIT_STATUS= and, if not 0, ERRNO=: the last words.

@@ -14,7 +14,7 @@
 #include <stem/error.hpp>
 #include <thread>
 
-#include "service/descriptor.hpp"
+#include "core/descriptor.hpp"
 
 namespace stem {
 namespace {

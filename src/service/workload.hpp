@@ -41,7 +41,8 @@ class Workload {
 
   /// Begins. Throws Error for what is wrong before anything runs.
   virtual void start() = 0;
-  /// Polls readable when vitals() may have changed in a way that cannot wait for the next tick: ready, or finished.
+  /// Polls readable when vitals() may have changed in a way that cannot wait for the next tick: ready, finished, or from
+  /// idle to busy. While nothing runs the main loop sleeps for half the watchdog's limit, or for 15 seconds.
   virtual int event_fd() const = 0;
   virtual void clear_event() = 0;
 

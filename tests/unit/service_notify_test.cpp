@@ -17,8 +17,8 @@ TEST_CASE("notify: the bytes on the socket") {
   CHECK(manager.next() == "READY=1");
   notify.watchdog();
   CHECK(manager.next() == "WATCHDOG=1");
-  notify.stopping("draining");
-  CHECK(manager.next() == "STOPPING=1\nSTATUS=draining");
+  notify.stopping(std::chrono::seconds(15), "draining");
+  CHECK(manager.next() == "STOPPING=1\nEXTEND_TIMEOUT_USEC=15000000\nSTATUS=draining");
   notify.extend(std::chrono::seconds(15), "3 jobs left");
   CHECK(manager.next() == "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=3 jobs left");
   notify.leaving(78, EINVAL, "bad\nfile\tname");
