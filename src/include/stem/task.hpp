@@ -2,6 +2,7 @@
 
 #include <concepts>
 #include <functional>
+#include <map>
 #include <optional>
 #include <stem/json.hpp>
 #include <stem/retry_policy.hpp>
@@ -54,14 +55,15 @@ class TaskContext {
 
   /// Writes to the worker's log, marked with this job (journal fields STEM_TASK_ID and so on).
   virtual spdlog::logger& log() = 0;
-  /// "Still at it": shown in the job's record and in the age that the watchdog looks at. The lease is renewed by the
-  /// worker while the handler runs, with or without it.
+  /// "Still at it": renews the lease now. The worker renews it anyway while the handler runs; call this before a step
+  /// during which the whole process may be held up. Does not wait for the broker.
   virtual void heartbeat() = 0;
   /// Asks the broker to hold the job for at least `length` from now, even if this process stops renewing.
   virtual void extend_lease(Duration length) = 0;
   /// How far the job is, 0 to 1, and a note; kept in the job's record at most once a second.
   virtual void progress(double fraction, const std::string& note = {}) = 0;
-  /// True once the handler should return soon: its soft time limit has passed, or the worker is being stopped.
+  /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped, or the
+  /// lease was lost and another worker has the job.
   virtual bool cancelled() const = 0;
 };
 

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <stem/config.hpp>
+#include <stem/envelope.hpp>
+#include <stem/result.hpp>
+#include <stem/task.hpp>
+
+#include "storage/broker.hpp"
+
+namespace stem {
+
+/// What every attempt of a worker has in common.
+struct AttemptRules {
+  std::string node;
+  int max_deliveries = 20;
+  RetryPolicy retry;
+  Duration result_ttl{};
+};
+
+/// Retries that this job is allowed beyond its first run: what its producer asked for by name (meta
+/// `stem.retryPolicy.maxRetries`), else what the task says, else the envelope.
+int allowed_retries(const Envelope& envelope, const TaskOptions& options);
+
+/// When an attempt began and ended, for the record.
+struct AttemptTimes {
+  std::optional<WallTime> started;
+  WallTime ended;
+};
+
+/// What becomes of a job whose handler ended with `outcome`: the settlement and the record that goes with it.
+/// `random` is uniform in [0, 1), for the jitter of a retry.
+Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
+                          Outcome outcome, const AttemptTimes& times, const AttemptRules& rules, double random);
+
+/// The same for an attempt that failed: tried again if retries are left, else dead with reason `max-retries-exhausted`.
+/// `delay` overrides the retry policy's.
+Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
+                          Failure failure, std::optional<Duration> delay, const AttemptTimes& times,
+                          const AttemptRules& rules, double random);
+
+/// For a job that can never run here: malformed, unknown task, handed out too often.
+Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason, Failure failure,
+                       const AttemptTimes& times, const AttemptRules& rules);
+
+/// The record of a job that is running, with how far it says it is.
+StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,
+                           double fraction, const std::string& note, const AttemptRules& rules);
+
+/// The key of a job's record in the result backend.
+std::string result_key(const std::string& id);
+
+}  // namespace stem

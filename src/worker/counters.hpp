@@ -1,0 +1,19 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace stem {
+
+/// What the steps of a job's way write and STATUS=, watchdog, control socket and metrics only read.
+struct Counters {
+  std::atomic<std::uint64_t> started{0};
+  std::atomic<std::uint64_t> done{0};
+  std::atomic<std::uint64_t> failed{0};   ///< attempts that ended for good: dead-lettered
+  std::atomic<std::uint64_t> retried{0};  ///< attempts that failed and will be tried again
+  std::atomic<std::uint64_t> lost{0};     ///< leases that another worker took over
+  std::atomic<int> busy{0};               ///< handlers that run, stuck ones included
+  std::atomic<int> stuck{0};              ///< handlers that run on past their hard time limit
+};
+
+}  // namespace stem

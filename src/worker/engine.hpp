@@ -1,0 +1,138 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <list>
+#include <memory>
+#include <stem/config.hpp>
+#include <stem/task.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "storage/open.hpp"
+#include "worker/executor.hpp"
+#include "worker/signal_fd.hpp"
+#include "worker/work_queue.hpp"
+
+namespace stem {
+
+/// What one worker needs to know. Made from a Config by engine_options().
+struct EngineOptions {
+  std::string node = "worker";
+  std::vector<std::string> queues{"default"};
+  int concurrency = 1;
+  int prefetch_multiplier = 2;
+  Duration lease = std::chrono::seconds{30};
+  Duration soft_time_limit{}, hard_time_limit{};
+  AttemptRules rules;
+};
+
+/// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).
+EngineOptions engine_options(const Config& config);
+
+/// Jobs from the broker to handlers and their outcomes back. One broker thread leases and settles in batches;
+/// `concurrency` executor threads run handlers. All functions are for one controlling thread, and return at once.
+///
+/// What ends each wait: executors wait for the work queue, which close() ends. The broker thread waits for its own
+/// event descriptor, the broker's, and a time-out of at most `recheck`; a broker call ends by the adapter's time-outs.
+/// If the process dies here, its leases run out and the jobs are handed to others.
+class Engine {
+ public:
+  Engine(EngineOptions options, const Registry& tasks, const Storage& storage, const Clock& clock = Clock::system());
+  /// As halt(); then waits for handlers that still run, so nothing they use goes away. Check idle() before if that
+  /// must not take for ever.
+  ~Engine();
+
+  void start();
+  /// Take no more jobs; put back those that no handler has begun; finish the others.
+  void quiet();
+  /// quiet(), and running handlers are asked to return (TaskContext::cancelled).
+  void cancel();
+  /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for nothing.
+  void halt();
+  /// Whether every job has been settled, or given up, after quiet(), cancel() or halt().
+  bool finished() const { return finished_; }
+  /// Whether no handler runs.
+  bool idle() const { return shared_.counters.busy == 0; }
+
+  /// Readable when something happened that the main loop may want to show: at most once a second, and at once for
+  /// the first answer of the broker, the end, an error, and stuck handlers.
+  SignalFd& events() { return events_; }
+
+  const Counters& counters() const { return shared_.counters; }
+  const EngineOptions& options() const { return options_; }
+  int inflight() const { return inflight_; }  ///< jobs leased to this process
+  bool connected() const { return connected_; }
+  /// When the broker last answered; empty before the first time.
+  std::optional<SteadyTime> broker_answered() const;
+  /// When the broker thread last went round. It does so at least every `recheck` plus the time of one broker call.
+  SteadyTime loop_turned() const { return SteadyTime{SteadyTime::duration{loop_turned_}}; }
+  /// The broker error that is being waited out, or the one that ended the engine; empty = none.
+  std::optional<Error> trouble() const;
+
+  /// The longest sleep: a publisher that dies between its commit and its wake-up call delays a job by no more.
+  static constexpr Duration recheck = std::chrono::seconds{5};
+
+ private:
+  enum class Phase { running, quiet, cancelling, halted };
+
+  void broker_loop();
+  void executor_loop();
+  void turn();
+  // The steps of one turn, in their order.
+  void collect();
+  void put_back();
+  void expire();
+  void write_progress();
+  void renew();
+  void exchange();
+  void forget();
+  void rest();
+
+  void decide(Job& job, Settlement settlement);
+  void release(Job& job);
+  void accept(const std::vector<Receipt>& lost);
+  void deliver(std::vector<Delivery> deliveries);
+  bool ask_broker(const std::function<void()>& call);
+  std::size_t base() const;
+  Demand demand() const;
+  bool lingers(SteadyTime now) const;
+  void announce(bool at_once);
+  void enter(Phase phase);
+
+  const EngineOptions options_;
+  const Storage storage_;
+  const Clock& clock_;
+  ExecutorShared shared_;
+  WorkQueue work_;
+  SignalFd wake_, events_;
+
+  std::atomic<Phase> phase_{Phase::running};
+  std::atomic<bool> finished_{false}, connected_{false};
+  std::atomic<int> inflight_{0};
+  std::atomic<SteadyTime::rep> loop_turned_{0}, broker_answered_{0};
+  mutable std::mutex trouble_mutex_;
+  std::optional<Error> trouble_;
+
+  std::mutex returned_mutex_;
+  std::vector<Job*> returned_;  ///< finished or abandoned jobs that executors hand back
+
+  // The broker thread's own.
+  std::list<std::unique_ptr<Job>> jobs_;
+  std::vector<Settlement> unsettled_;  ///< outcomes that the broker has not taken yet
+  std::vector<Job*> unsettled_jobs_;   ///< whose they are, in the same order
+  SteadyTime first_unsettled_{}, last_collected_{}, last_exchange_{};
+  SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{}, next_try_{};
+  std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
+  bool announcement_due_ = false;
+  bool look_ = true;                     ///< there may be jobs to fetch
+  int broker_failures_ = 0;
+  std::size_t ahead_ = 0;                ///< jobs to hold at once; follows the pace of the handlers
+  std::atomic<bool> lingering_{false};   ///< the broker thread lets outcomes gather
+
+  std::vector<std::thread> executors_;
+  std::thread broker_thread_;
+};
+
+}  // namespace stem

@@ -1,0 +1,110 @@
+#include "worker/executor.hpp"
+
+#include <cxxabi.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <memory>
+#include <stem/error.hpp>
+#include <typeinfo>
+
+#include "core/log_scope.hpp"
+#include "core/name.hpp"
+#include "worker/job_context.hpp"
+
+namespace stem {
+namespace {
+
+/// The exception's type as its author wrote it: `std::runtime_error`.
+std::string type_name(const std::type_info& type) {
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                         &std::free);
+  return name ? name.get() : type.name();
+}
+
+Failure failure_now() {
+  try {
+    throw;
+  } catch (const std::exception& error) {
+    return {type_name(typeid(error)), error.what()};
+  } catch (...) {
+    const auto* type = abi::__cxa_current_exception_type();
+    return {type ? type_name(*type) : "unknown", "the handler threw something that is not a std::exception"};
+  }
+}
+
+std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallback) {
+  const auto length = own.value_or(fallback);
+  return length > Duration::zero() ? std::optional(length) : std::nullopt;
+}
+
+}  // namespace
+
+void Executor::run(Job& job) {
+  auto settlement = attempt(job);
+  if (job.stage == Job::Stage::abandoned) return;
+  job.settlement = std::move(settlement);
+  // If the broker thread was first, it has settled the job and will not look at ours.
+  if (!job.advance(Job::Stage::running, Job::Stage::finished)) job.advance(Job::Stage::queued, Job::Stage::finished);
+}
+
+Settlement Executor::attempt(Job& job) {
+  const auto& rules = shared_.rules;
+  const auto now = [&] { return AttemptTimes{job.started_at, shared_.clock.wall()}; };
+  job.started_at = shared_.clock.wall();
+
+  if (rules.max_deliveries > 0 && job.delivery.deliveries > rules.max_deliveries)
+    return settle_dead(job.delivery, "", "max-deliveries-exceeded",
+                       {"max-deliveries-exceeded", "handed out " + std::to_string(job.delivery.deliveries - 1) +
+                                                       " times without an end; its workers were lost"},
+                       now(), rules);
+  try {
+    job.envelope = envelope_from_wire(job.delivery.wire);
+  } catch (const Error& error) {
+    return settle_dead(job.delivery, "", "malformed-envelope", {"malformed-envelope", error.what()}, now(), rules);
+  }
+  job.task = shared_.tasks.find(job.envelope.name);
+  if (!job.task)
+    return settle_dead(job.delivery, job.envelope.name, "unregistered-task",
+                       {"unregistered-task", "no task '" + printable(job.envelope.name) + "' on node " + rules.node}, now(),
+                       rules);
+
+  job.started = shared_.clock.steady();
+  if (const auto soft = limit(job.task->options.soft_time_limit, shared_.soft_time_limit))
+    job.soft_deadline = job.started + *soft;
+  if (const auto hard = limit(job.task->options.hard_time_limit, shared_.hard_time_limit))
+    job.hard_deadline = job.started + *hard;
+  if (job.envelope.visibility_timeout) job.extend_micros = job.envelope.visibility_timeout->count();
+  if (!job.advance(Job::Stage::queued, Job::Stage::running)) return {};
+  // The broker thread looks at deadlines at least once a second while jobs run; sooner only when told.
+  const bool short_limit = job.hard_deadline && *job.hard_deadline - job.started < std::chrono::seconds{1};
+  if (short_limit || job.extend_micros) shared_.nudge();
+
+  const double chance = std::uniform_real_distribution<>{0.0, 1.0}(random_);
+  const LogScope scope(job.envelope.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
+  try {
+    return settle_outcome(job.delivery, job.envelope, job.task->options, call(job), now(), rules, chance);
+  } catch (...) {
+    auto failure = failure_now();
+    spdlog::warn("attempt {} of {} failed: {}: {}", job.delivery.attempt + 1, job.envelope.name, failure.type,
+                 failure.message);
+    return settle_failure(job.delivery, job.envelope, job.task->options, std::move(failure), std::nullopt, now(), rules,
+                          chance);
+  }
+}
+
+Outcome Executor::call(Job& job) {
+  struct Busy {
+    Counters& counters;
+    explicit Busy(Counters& all) : counters(all) {
+      ++counters.busy;
+      ++counters.started;
+    }
+    ~Busy() { --counters.busy; }
+  } busy(shared_.counters);
+  JobContext context(job, shared_.stopping, shared_.clock, shared_.nudge);
+  return job.task->handler(context);
+}
+
+}  // namespace stem

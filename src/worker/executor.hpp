@@ -1,0 +1,41 @@
+#pragma once
+
+#include <functional>
+#include <random>
+#include <stem/task.hpp>
+
+#include "worker/attempts.hpp"
+#include "worker/counters.hpp"
+#include "worker/job.hpp"
+
+namespace stem {
+
+/// What executors share; outlives them. `rules` and `tasks` are read-only.
+struct ExecutorShared {
+  const Registry& tasks;
+  const Clock& clock;
+  AttemptRules rules;
+  Duration soft_time_limit, hard_time_limit;  ///< where a task has none of its own; 0 = none
+  Counters counters;
+  std::atomic<bool> stopping{false};      ///< handlers are asked to return
+  std::function<void()> nudge;            ///< wakes the broker thread; thread-safe
+};
+
+/// Runs jobs one after another on the thread that calls it: parse, match to a handler, call it, turn what it says or
+/// throws into a settlement. Whatever a handler throws stays here.
+class Executor {
+ public:
+  explicit Executor(ExecutorShared& shared) : shared_(shared), random_(std::random_device{}()) {}
+
+  /// After it, `job.settlement` is set and the job is finished, or the broker thread has abandoned it meanwhile.
+  void run(Job& job);
+
+ private:
+  Settlement attempt(Job& job);
+  Outcome call(Job& job);
+
+  ExecutorShared& shared_;
+  std::minstd_rand random_;
+};
+
+}  // namespace stem

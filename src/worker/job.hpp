@@ -1,0 +1,54 @@
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stem/task.hpp>
+#include <string>
+
+#include "storage/broker.hpp"
+
+namespace stem {
+
+/// One delivery on its way through this process. Owned by the broker thread's list; an executor borrows it between
+/// taking it from the work queue and handing it back. `stage` decides who may touch what.
+struct Job {
+  /// queued → running → finished is the executor's way. The broker thread turns queued into given_back (shutdown,
+  /// lost lease) and running into abandoned (hard time limit, hard stop, lost lease): then it settles the job itself
+  /// or not at all, and the executor's outcome counts for nothing.
+  enum class Stage { queued, running, finished, given_back, abandoned };
+
+  explicit Job(Delivery leased) : delivery(std::move(leased)) {}
+
+  Delivery delivery;
+  std::atomic<Stage> stage{Stage::queued};
+
+  // The broker thread's own.
+  std::list<std::unique_ptr<Job>>::iterator self;
+  bool decided = false;   ///< what becomes of it is known and waits for the broker, or is known to the broker
+  bool settled = false;   ///< its lease has been ended, or is lost
+  bool returned = false;  ///< no executor has it any more
+
+  // Written by the executor before `stage` becomes running, constant from then on.
+  Envelope envelope;
+  const Registry::Task* task = nullptr;
+  WallTime started_at{};
+  SteadyTime started{};
+  std::optional<SteadyTime> soft_deadline, hard_deadline;
+
+  // Written by the executor before `stage` becomes finished.
+  std::optional<Settlement> settlement;
+
+  // Written by the handler while it runs, read by the broker thread.
+  std::atomic<bool> cancelled{false};
+  std::atomic<std::int64_t> extend_micros{0};  ///< lease asked for by extend_lease(), 0 = none
+  std::mutex progress_mutex;
+  std::optional<std::pair<double, std::string>> progress;  ///< not written yet
+
+  /// Moves on from `from`; false if the other side was first.
+  bool advance(Stage from, Stage to) { return stage.compare_exchange_strong(from, to); }
+};
+
+}  // namespace stem

@@ -1,0 +1,37 @@
+#include "worker/job_context.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "worker/attempts.hpp"
+
+namespace stem {
+
+int JobContext::max_retries() const { return allowed_retries(job_.envelope, job_.task->options); }
+
+spdlog::logger& JobContext::log() { return *spdlog::default_logger_raw(); }
+
+void JobContext::heartbeat() { extend_lease(Duration{1}); }
+
+void JobContext::extend_lease(Duration length) {
+  job_.extend_micros = std::max<std::int64_t>(length.count(), 1);
+  nudge_();
+}
+
+void JobContext::progress(double fraction, const std::string& note) {
+  const auto now = clock_.steady();
+  if (now < next_progress_) return;
+  next_progress_ = now + std::chrono::seconds{1};
+  {
+    const std::lock_guard lock(job_.progress_mutex);
+    job_.progress.emplace(std::clamp(fraction, 0.0, 1.0), note);
+  }
+  nudge_();
+}
+
+bool JobContext::cancelled() const {
+  return stopping_ || job_.cancelled || (job_.soft_deadline && clock_.steady() >= *job_.soft_deadline);
+}
+
+}  // namespace stem

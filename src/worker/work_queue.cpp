@@ -1,0 +1,48 @@
+#include "worker/work_queue.hpp"
+
+#include <algorithm>
+
+namespace stem {
+
+void WorkQueue::put(const std::vector<Job*>& jobs) {
+  std::size_t wake = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    jobs_.insert(jobs_.end(), jobs.begin(), jobs.end());
+    wake = std::min(waiting_, jobs.size());
+  }
+  for (; wake > 0; --wake) filled_.notify_one();
+}
+
+Job* WorkQueue::take() {
+  std::unique_lock lock(mutex_);
+  ++waiting_;
+  filled_.wait(lock, [&] { return closed_ || !jobs_.empty(); });
+  --waiting_;
+  if (jobs_.empty()) return nullptr;
+  Job* job = jobs_.front();
+  jobs_.pop_front();
+  return job;
+}
+
+std::vector<Job*> WorkQueue::drain() {
+  const std::lock_guard lock(mutex_);
+  std::vector<Job*> rest(jobs_.begin(), jobs_.end());
+  jobs_.clear();
+  return rest;
+}
+
+void WorkQueue::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  filled_.notify_all();
+}
+
+std::size_t WorkQueue::size() const {
+  const std::lock_guard lock(mutex_);
+  return jobs_.size();
+}
+
+}  // namespace stem

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <vector>
+
+#include "worker/job.hpp"
+
+namespace stem {
+
+/// Jobs that are leased and wait for an executor. The broker thread puts, executors take.
+class WorkQueue {
+ public:
+  void put(const std::vector<Job*>& jobs);
+  /// Waits for a job; null once the queue is closed and empty.
+  Job* take();
+  /// Takes all that no executor has taken yet.
+  std::vector<Job*> drain();
+  /// No more will come; waiting executors return.
+  void close();
+  std::size_t size() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::condition_variable filled_;
+  std::deque<Job*> jobs_;
+  std::size_t waiting_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace stem
