@@ -12,6 +12,7 @@
 #include "cli/commands.hpp"
 #include "core/name.hpp"
 #include "core/nearest.hpp"
+#include "service/env_file.hpp"
 
 namespace stem::cli {
 namespace {
@@ -97,6 +98,33 @@ int dispatch(const std::vector<std::string>& words) {
 }
 
 }  // namespace
+
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning) {
+  const auto parse = [&target, flag](const std::string& text) {
+    try {
+      target = parse_duration(text);
+    } catch (const Error& error) {
+      throw CLI::ValidationError(flag, error.what());
+    }
+  };
+  return app.add_option_function<std::string>(flag, parse, meaning)->type_name("DURATION");
+}
+
+Environment load_environment(const Common& common) {
+  auto environment = process_environment();
+  if (!common.env_file.empty()) {
+    const auto file = EnvFile::read(common.env_file);
+    for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
+    file.apply_to(environment);
+  }
+  return environment;
+}
+
+Config load_config(const Common& common) {
+  const auto environment = load_environment(common);
+  for (const auto& warning : unknown_settings(environment)) std::cerr << "stem: " << warning << '\n';
+  return Config::from(environment);
+}
 
 int run(int argc, char** argv) {
   // The one place where what cannot go on becomes a line and an exit status.

@@ -3,7 +3,13 @@
 namespace stem::cli {
 
 const std::vector<Command>& commands() {
-  static const std::vector<Command> all{};
+  static const std::vector<Command> all{
+      {"worker start", "run one worker in this process", define_worker_start},
+      {"enqueue", "put jobs into a queue", define_enqueue},
+      {"result", "show what became of jobs", define_result},
+      {"tasks ls", "list the tasks that modules define", define_tasks_ls},
+      {"queues", "show how much waits in each queue", define_queues},
+  };
   return all;
 }
 

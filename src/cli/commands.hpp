@@ -2,9 +2,15 @@
 
 #include "cli/command.hpp"
 
-/// One function a command, each in the file of its name.
+/// One function a command, each in the file of its name. Each fills the parser and returns what runs after parsing.
 namespace stem::cli {
 
 using Work = std::function<int()>;
+
+Work define_worker_start(CLI::App& app, Common& common);
+Work define_enqueue(CLI::App& app, Common& common);
+Work define_result(CLI::App& app, Common& common);
+Work define_tasks_ls(CLI::App& app, Common& common);
+Work define_queues(CLI::App& app, Common& common);
 
 }  // namespace stem::cli

@@ -42,7 +42,8 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
     : options_(std::move(options)),
       storage_(storage),
       clock_(clock),
-      shared_{tasks, clock, options_.rules, options_.soft_time_limit, options_.hard_time_limit, {}, {}, [this] { wake_.set(); }} {}
+      shared_{tasks, clock, options_.rules, options_.soft_time_limit, options_.hard_time_limit, {}, {}, [this] { wake_.set(); }},
+      queues_(options_.queues) {}
 
 Engine::~Engine() {
   halt();
@@ -77,6 +78,20 @@ void Engine::cancel() {
 void Engine::halt() {
   shared_.stopping = true;
   enter(Phase::halted);
+}
+
+void Engine::serve(std::vector<std::string> queues) {
+  {
+    const std::lock_guard lock(queues_mutex_);
+    queues_ = std::move(queues);
+  }
+  relook_ = true;
+  wake_.set();
+}
+
+std::vector<std::string> Engine::queues() const {
+  const std::lock_guard lock(queues_mutex_);
+  return queues_;
 }
 
 std::optional<SteadyTime> Engine::broker_answered() const {
@@ -117,6 +132,7 @@ void Engine::broker_loop() {
 
 void Engine::turn() {
   loop_turned_ = clock_.steady().time_since_epoch().count();
+  if (relook_.exchange(false)) look_ = true;
   collect();
   put_back();
   expire();
@@ -263,7 +279,7 @@ std::size_t Engine::base() const {
 
 /// As many jobs as are missing to what should be at hand: base(), or more while handlers are quick.
 Demand Engine::demand() const {
-  Demand demand{options_.queues, 0, options_.lease, options_.node};
+  Demand demand{queues(), 0, options_.lease, options_.node};
   const auto undecided = jobs_.size() - std::min(jobs_.size(), unsettled_.size());
   if (phase_ == Phase::running && look_ && base() > 0 && ahead_ > undecided) demand.limit = ahead_ - undecided;
   return demand;
@@ -304,7 +320,7 @@ void Engine::exchange() {
     deliver(std::move(answer.deliveries));
     if (wanted.limit > 0 && !full) {
       look_ = false;
-      const auto due = storage_.broker->next_due(options_.queues);
+      const auto due = storage_.broker->next_due(wanted.queues);
       next_look_ = clock_.steady() + (due ? std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck) : recheck);
     }
   });

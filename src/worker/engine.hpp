@@ -20,7 +20,7 @@ namespace stem {
 /// What one worker needs to know. Made from a Config by engine_options().
 struct EngineOptions {
   std::string node = "worker";
-  std::vector<std::string> queues{"default"};
+  std::vector<std::string> queues{"default"};  ///< at the start; serve() changes them
   int concurrency = 1;
   int prefetch_multiplier = 2;
   Duration lease = std::chrono::seconds{30};
@@ -51,6 +51,9 @@ class Engine {
   void cancel();
   /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for nothing.
   void halt();
+  /// From now on, take jobs of these queues. Thread-safe, as queues() is.
+  void serve(std::vector<std::string> queues);
+  std::vector<std::string> queues() const;
   /// Whether every job has been settled, or given up, after quiet(), cancel() or halt().
   bool finished() const { return finished_; }
   /// Whether no handler runs.
@@ -109,9 +112,11 @@ class Engine {
   SignalFd wake_, events_;
 
   std::atomic<Phase> phase_{Phase::running};
-  std::atomic<bool> finished_{false}, connected_{false};
+  std::atomic<bool> finished_{false}, connected_{false}, relook_{false};
   std::atomic<int> inflight_{0};
   std::atomic<SteadyTime::rep> loop_turned_{0}, broker_answered_{0};
+  mutable std::mutex queues_mutex_;
+  std::vector<std::string> queues_;
   mutable std::mutex trouble_mutex_;
   std::optional<Error> trouble_;
 

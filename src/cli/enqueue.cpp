@@ -1,0 +1,110 @@
+#include <fstream>
+#include <iostream>
+#include <stem/stem.hpp>
+
+#include "cli/commands.hpp"
+#include "cli/result_view.hpp"
+
+namespace stem::cli {
+namespace {
+
+struct Options {
+  std::string task, args = "{}", args_from, queue, id, eta;
+  int priority = 0;
+  std::optional<int> max_retries;
+  Duration delay{}, timeout = std::chrono::seconds{60};
+  bool wait = false;
+};
+
+/// Jobs of one commit when many are read from a file.
+constexpr std::size_t batch = 500;
+
+Json parse_args(const std::string& text, const std::string& where) {
+  try {
+    auto args = Json::parse(text);
+    if (args.is_object()) return args;
+  } catch (const Json::exception&) {
+    // Falls through: the parser's own message speaks of byte offsets and states.
+  }
+  throw Error(Exit::data, where + " is not a JSON object; write for example {\"path\": \"/etc/fstab\"}");
+}
+
+EnqueueOptions job_options(const Options& options) {
+  EnqueueOptions job;
+  job.id = options.id;
+  job.queue = options.queue;
+  job.priority = options.priority;
+  job.max_retries = options.max_retries;
+  if (options.delay > Duration::zero()) job.delay = options.delay;
+  if (!options.eta.empty()) job.eta = parse_time(options.eta);
+  return job;
+}
+
+/// One job a line. Lines are checked before the batch they are in is sent; what was sent before a bad line is told.
+int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
+  if (!options.id.empty()) throw Error(Exit::usage, "--id names one job; it does not go with --args-from");
+  if (options.wait) throw Error(Exit::usage, "--wait waits for one job; it does not go with --args-from");
+  std::ifstream file;
+  if (options.args_from != "-") {
+    file.open(options.args_from);
+    if (!file) throw Error(Exit::no_input, "cannot read " + options.args_from + "; --args-from takes a file of JSON objects, one a line, or -");
+  }
+  std::istream& in = options.args_from == "-" ? std::cin : file;
+  const auto job = job_options(options);
+  std::vector<Job> jobs;
+  std::size_t line_number = 0, sent = 0;
+  const auto send = [&] {
+    for (const auto& id : stem.enqueue(jobs)) {
+      if (common.json)
+        std::cout << Json{{"id", id}, {"task", options.task}} << '\n';
+      else
+        std::cout << id << '\n';
+    }
+    sent += jobs.size();
+    jobs.clear();
+  };
+  for (std::string line; std::getline(in, line);) {
+    ++line_number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    try {
+      jobs.push_back({options.task, parse_args(line, options.args_from + ":" + std::to_string(line_number)), job});
+    } catch (const Error& error) {
+      throw Error(error.code(), std::string(error.what()) + "; " + std::to_string(sent) + " jobs of the lines before were enqueued");
+    }
+    if (jobs.size() == batch) send();
+  }
+  if (!jobs.empty()) send();
+  return 0;
+}
+
+int enqueue(const Options& options, const Common& common) {
+  Stem stem(load_config(common));
+  if (!options.args_from.empty()) return enqueue_lines(options, common, stem);
+  const auto id = stem.enqueue(options.task, parse_args(options.args, "--args"), job_options(options));
+  if (options.wait) return print_result(id, stem.wait(id, options.timeout), common.json);
+  if (common.json)
+    std::cout << Json{{"id", id}, {"task", options.task}} << '\n';
+  else
+    std::cout << id << '\n';
+  return 0;
+}
+
+}  // namespace
+
+Work define_enqueue(CLI::App& app, Common& common) {
+  auto options = std::make_shared<Options>();
+  app.add_option("task", options->task, "name of the task")->required()->type_name("TASK");
+  app.add_option("--args", options->args, "arguments, a JSON object")->type_name("JSON");
+  app.add_option("--args-from", options->args_from, "one job for each line of this file (- = standard input), each a JSON object")->type_name("FILE")->excludes("--args");
+  app.add_option("-q,--queue", options->queue, "queue (STEM_DEFAULT_QUEUE)")->type_name("NAME");
+  app.add_option("-p,--priority", options->priority, "0 to 9; 9 first")->type_name("N");
+  app.add_option("--max-retries", options->max_retries, "retries beyond the first run")->type_name("N")->check(CLI::NonNegativeNumber);
+  add_duration(app, "--delay", options->delay, "not before this time has passed");
+  app.add_option("--eta", options->eta, "not before this instant, ISO 8601")->type_name("TIME")->excludes("--delay");
+  app.add_option("--id", options->id, "the job's id; a job of that id that is queued already is enqueued once")->type_name("ID");
+  app.add_flag("--wait", options->wait, "wait for the end and show the result; exit 1 if the job failed");
+  add_duration(app, "--timeout", options->timeout, "how long --wait waits (60s); exit 75 when it is over");
+  return [options, &common] { return enqueue(*options, common); };
+}
+
+}  // namespace stem::cli

@@ -1,0 +1,101 @@
+#include <stem/stem.hpp>
+
+#include "core/id.hpp"
+#include "storage/open.hpp"
+#include "worker/attempts.hpp"
+
+namespace stem {
+
+struct Stem::Connections {
+  Config config;
+  Storage storage;
+
+  Envelope envelope(const Job& job) const {
+    const auto& options = job.options;
+    const auto now = Clock::system().wall();
+    Envelope envelope;
+    envelope.id = options.id.empty() ? new_id(now) : options.id;
+    envelope.name = job.task;
+    envelope.args = job.args;
+    envelope.headers = options.headers;
+    envelope.enqueued_at = now;
+    if (options.eta)
+      envelope.not_before = options.eta;
+    else if (options.delay)
+      envelope.not_before = now + *options.delay;
+    envelope.priority = options.priority;
+    envelope.max_retries = options.max_retries.value_or(config.default_max_retries);
+    // Marks what was asked for by name, which a task's own setting does not override.
+    if (options.max_retries) envelope.meta["stem.retryPolicy"] = {{"maxRetries", *options.max_retries}};
+    envelope.queue = options.queue.empty() ? config.default_queue : options.queue;
+    envelope.meta["stem.task"] = job.task;
+    validate(envelope);
+    return envelope;
+  }
+
+  /// What the broker knows of a job that has not ended, as a Result; `record` is the last one written, if any.
+  static Result unfinished(const std::string& id, const JobView& view, const std::optional<Result>& record) {
+    Result result = record && !is_final(record->state) ? *record : Result{};
+    result.id = id;
+    result.attempt = view.attempt;
+    if (view.state == JobView::State::leased)
+      result.state = TaskState::running;
+    else if (result.state != TaskState::retried)
+      result.state = TaskState::queued;
+    if (view.due && view.state == JobView::State::delayed) result.meta["notBefore"] = format_time(*view.due);
+    if (!view.consumer.empty() && view.state == JobView::State::leased) result.meta["worker"] = view.consumer;
+    return result;
+  }
+
+  /// The job's record as it is stored, with its version (0 = none).
+  std::pair<std::optional<Result>, std::int64_t> record(const std::string& id) const {
+    const auto entry = storage.results->get(result_key(id));
+    if (!entry) return {};
+    return {result_from_wire(entry->value), entry->version};
+  }
+
+  std::pair<std::optional<Result>, std::int64_t> look(const std::string& id) const {
+    // The broker first: a job that it no longer holds has its record already, for the record is never written later
+    // than the acknowledgement.
+    const auto view = storage.broker->find(id);
+    auto [result, version] = record(id);
+    if (view && view->state != JobView::State::dead) return {unfinished(id, *view, result), version};
+    return {std::move(result), version};
+  }
+};
+
+Stem::Stem(const Config& config) : connections_(new Connections{config, open_storage(config)}) {}
+Stem::~Stem() = default;
+Stem::Stem(Stem&&) noexcept = default;
+Stem& Stem::operator=(Stem&&) noexcept = default;
+
+std::string Stem::enqueue(const std::string& task, Json args, const EnqueueOptions& options) {
+  return enqueue({Job{task, std::move(args), options}}).front();
+}
+
+std::vector<std::string> Stem::enqueue(const std::vector<Job>& jobs) {
+  std::vector<Envelope> envelopes;
+  std::vector<std::string> ids;
+  envelopes.reserve(jobs.size());
+  for (const auto& job : jobs) {
+    envelopes.push_back(connections_->envelope(job));
+    ids.push_back(envelopes.back().id);
+  }
+  connections_->storage.broker->publish(envelopes);
+  return ids;
+}
+
+std::optional<Result> Stem::result(const std::string& id) { return connections_->look(id).first; }
+
+std::optional<Result> Stem::wait(const std::string& id, Duration timeout) {
+  const auto& clock = Clock::system();
+  const auto deadline = clock.steady() + timeout;
+  while (true) {
+    auto [result, version] = connections_->look(id);
+    const auto left = duration_cast<Duration>(deadline - clock.steady());
+    if (!result || is_final(result->state) || left <= Duration::zero()) return result;
+    connections_->storage.results->await(result_key(id), version, left);
+  }
+}
+
+}  // namespace stem

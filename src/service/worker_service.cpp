@@ -1,0 +1,107 @@
+#include "service/worker_service.hpp"
+
+#include <spdlog/spdlog.h>
+
+namespace stem {
+namespace {
+
+std::atomic<bool> handlers_left_behind{false};
+
+/// 1284 as `1,284`.
+std::string grouped(std::uint64_t number) {
+  auto digits = std::to_string(number);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), 1, ',');
+  return digits;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+}  // namespace
+
+WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs, std::function<Config()> reread)
+    : config_(config),
+      outputs_(outputs),
+      reread_(std::move(reread)),
+      engine_(std::make_unique<Engine>(engine_options(config), tasks, open_storage(config))) {}
+
+WorkerService::~WorkerService() {
+  if (engine_->idle()) return;
+  handlers_left_behind = true;
+  (void)engine_.release();
+}
+
+bool WorkerService::abandoned_handlers() { return handlers_left_behind; }
+
+void WorkerService::start() { engine_->start(); }
+int WorkerService::event_fd() const { return engine_->events().fd(); }
+void WorkerService::clear_event() { engine_->events().clear(); }
+
+std::string WorkerService::status_line() const {
+  const auto& counters = engine_->counters();
+  std::string line;
+  if (const auto trouble = engine_->trouble()) line = std::string(trouble->what()) + " · ";
+  if (stopping_) line += "stopping · ";
+  line += std::to_string(counters.busy) + "/" + std::to_string(engine_->options().concurrency) + " busy · ";
+  if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
+  return line + grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · " + joined(engine_->queues());
+}
+
+Vitals WorkerService::vitals() const {
+  const auto& counters = engine_->counters();
+  const auto now = Clock::system().steady();
+  Vitals vitals;
+  vitals.ready = engine_->broker_answered().has_value();
+  vitals.status = status_line();
+  vitals.queues = engine_->queues();
+  vitals.concurrency = engine_->options().concurrency;
+  vitals.busy = counters.busy;
+  vitals.inflight = engine_->inflight();
+  vitals.done = counters.done;
+  vitals.failed = counters.failed;
+  vitals.retried = counters.retried;
+  vitals.drained = counters.done + counters.failed + counters.retried;
+  vitals.broker_connected = engine_->connected();
+  if (const auto answered = engine_->broker_answered()) vitals.broker_age = duration_cast<Duration>(now - *answered);
+
+  if (counters.stuck >= vitals.concurrency)
+    vitals.stuck.push_back("executors: all " + std::to_string(vitals.concurrency) + " handlers run past their hard time limit");
+  const auto silent = duration_cast<std::chrono::seconds>(now - engine_->loop_turned());
+  if (silent > 3 * Engine::recheck && !engine_->finished())
+    vitals.stuck.push_back("broker thread: no progress for " + std::to_string(silent.count()) + " s");
+  return vitals;
+}
+
+std::optional<int> WorkerService::finished() const {
+  if (!engine_->finished()) return std::nullopt;
+  const auto trouble = engine_->trouble();
+  return trouble && !stopping_ ? static_cast<int>(trouble->code()) : 0;
+}
+
+void WorkerService::stop(StopMode mode) {
+  stopping_ = true;
+  if (mode == StopMode::warm) engine_->quiet();
+  if (mode == StopMode::soft) engine_->cancel();
+  if (mode == StopMode::hard) engine_->halt();
+}
+
+void WorkerService::reload() {
+  if (!reread_) return;
+  const auto fresh = reread_();
+  outputs_.log.set_level(fresh.log_level);
+  const auto options = engine_options(fresh);
+  engine_->serve(options.queues);
+  if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
+      options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps)
+    spdlog::warn("broker, result backend, task modules and concurrency change at the next restart only");
+  config_.log_level = fresh.log_level;
+  config_.queues = fresh.queues;
+}
+
+void WorkerService::signal(int) {}
+
+}  // namespace stem
