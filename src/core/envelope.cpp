@@ -95,7 +95,8 @@ Envelope envelope_from_wire(std::string_view wire) {
   if (envelope.name.empty()) malformed("'name' is missing");
   if (at(json, "args").is_null()) malformed("'args' is missing");
   envelope.args = object(json, "args");
-  for (const auto& [key, value] : object(json, "headers").items()) {
+  const auto headers = object(json, "headers");
+  for (const auto& [key, value] : headers.items()) {
     if (!value.is_string()) malformed("header '" + printable(key) + "' must be a string");
     envelope.headers[key] = value.get<std::string>();
   }

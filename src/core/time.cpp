@@ -157,8 +157,8 @@ WallTime parse_time(std::string_view text) {
   const bool west = rest.front() == '-';
   if (!take(rest, "+-")) bad_time(text);
   const int offset_hours = take_number(rest, 2, text);
-  take(rest, ":");
-  const int offset_minutes = rest.empty() ? 0 : take_number(rest, 2, text);
+  const bool colon = take(rest, ":");
+  const int offset_minutes = rest.empty() && !colon ? 0 : take_number(rest, 2, text);
   if (!rest.empty() || offset_hours > 23 || offset_minutes > 59) bad_time(text);
   const auto offset = hours{offset_hours} + minutes{offset_minutes};
   return west ? time + offset : time - offset;
