@@ -1,5 +1,7 @@
 #include "worker/attempts.hpp"
 
+#include <algorithm>
+
 namespace stem {
 namespace {
 
@@ -24,8 +26,8 @@ std::string result_key(const std::string& id) { return "result:" + id; }
 
 int allowed_retries(const Envelope& envelope, const TaskOptions& options) {
   if (const auto policy = envelope.meta.find("stem.retryPolicy"); policy != envelope.meta.end() && policy->is_object())
-    if (const auto asked = policy->find("maxRetries"); asked != policy->end() && asked->is_number_unsigned())
-      return static_cast<int>(std::min<std::uint64_t>(asked->get<std::uint64_t>(), 1000000));
+    if (const auto asked = policy->find("maxRetries"); asked != policy->end() && asked->is_number_integer())
+      return static_cast<int>(std::clamp<std::int64_t>(asked->get<std::int64_t>(), 0, 1000000));
   return options.max_retries.value_or(envelope.max_retries);
 }
 
