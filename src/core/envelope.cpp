@@ -3,12 +3,11 @@
 #include <stem/envelope.hpp>
 #include <stem/error.hpp>
 
+#include "core/json_text.hpp"
 #include "core/name.hpp"
 
 namespace stem {
 namespace {
-
-using Ordered = nlohmann::ordered_json;
 
 [[noreturn]] void malformed(const std::string& why) { throw Error(Exit::data, "malformed envelope: " + why); }
 
@@ -36,11 +35,12 @@ std::int64_t integer(const Json& json, const char* key, std::int64_t low, std::i
   return number;
 }
 
-Json object(const Json& json, const char* key) {
-  const auto& value = at(json, key);
-  if (value.is_null()) return Json::object();
-  if (!value.is_object()) malformed(std::string("'") + key + "' must be an object");
-  return value;
+/// Moved out of `json`, for arguments may be large.
+Json object(Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || found->is_null()) return Json::object();
+  if (!found->is_object()) malformed(std::string("'") + key + "' must be an object");
+  return std::move(*found);
 }
 
 std::optional<WallTime> time(const Json& json, const char* key) {
@@ -57,23 +57,21 @@ bool is_id(const std::string& id) {
 }  // namespace
 
 std::string to_wire(const Envelope& envelope) {
-  Ordered json;
-  json["id"] = envelope.id;
-  json["name"] = envelope.name;
-  json["args"] = envelope.args;
-  json["headers"] = envelope.headers;
-  json["enqueuedAt"] = format_time(envelope.enqueued_at);
-  json["notBefore"] = envelope.not_before ? Ordered(format_time(*envelope.not_before)) : Ordered();
-  json["priority"] = envelope.priority;
-  json["attempt"] = envelope.attempt;
-  json["maxRetries"] = envelope.max_retries;
-  json["visibilityTimeout"] = envelope.visibility_timeout
-                                  ? Ordered(duration_cast<std::chrono::milliseconds>(*envelope.visibility_timeout).count())
-                                  : Ordered();
-  json["queue"] = envelope.queue;
-  json["meta"] = envelope.meta;
+  JsonText json(512);
+  const auto time = [&](const char* key, const std::optional<WallTime>& value) {
+    value ? json.text(key, format_time(*value)) : json.null(key);
+  };
   try {
-    return json.dump();
+    json.text("id", envelope.id).text("name", envelope.name).value("args", envelope.args, false);
+    json.value("headers", envelope.headers, false);
+    time("enqueuedAt", envelope.enqueued_at);
+    time("notBefore", envelope.not_before);
+    json.number("priority", envelope.priority).number("attempt", envelope.attempt).number("maxRetries", envelope.max_retries);
+    if (envelope.visibility_timeout)
+      json.number("visibilityTimeout", duration_cast<std::chrono::milliseconds>(*envelope.visibility_timeout).count());
+    else
+      json.null("visibilityTimeout");
+    return std::move(json.text("queue", envelope.queue).value("meta", envelope.meta, false)).finish();
   } catch (const Json::exception&) {
     throw Error(Exit::data, "job " + printable(envelope.name) + ": arguments and headers must be UTF-8 text");
   }

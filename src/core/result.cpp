@@ -2,6 +2,8 @@
 #include <stem/error.hpp>
 #include <stem/result.hpp>
 
+#include "core/json_text.hpp"
+
 namespace stem {
 namespace {
 constexpr std::array words{"queued", "running", "succeeded", "failed", "retried", "cancelled"};
@@ -20,20 +22,18 @@ bool is_final(TaskState state) {
 }
 
 std::string to_wire(const Result& result) {
-  nlohmann::ordered_json json;
-  json["id"] = result.id;
-  json["state"] = to_string(result.state);
-  json["payload"] = result.value;
-  if (result.failure)
-    json["error"] = {{"type", result.failure->type},
-                     {"message", result.failure->message},
-                     {"retryable", result.failure->retryable}};
-  else
-    json["error"] = nullptr;
-  json["meta"] = result.meta;
-  json["attempt"] = result.attempt;
   // A handler's text may hold any bytes; what is not UTF-8 is replaced rather than losing the record.
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  JsonText json;
+  json.text("id", result.id).text("state", to_string(result.state)).value("payload", result.value, true);
+  if (const auto& failure = result.failure)
+    json.raw("error", std::move(JsonText()
+                                    .text("type", failure->type)
+                                    .text("message", failure->message)
+                                    .boolean("retryable", failure->retryable))
+                          .finish());
+  else
+    json.null("error");
+  return std::move(json.value("meta", result.meta, true).number("attempt", result.attempt)).finish();
 }
 
 Result result_from_wire(std::string_view wire) {

@@ -46,7 +46,13 @@ void Executor::run(Job& job) {
   if (job.stage == Job::Stage::abandoned) return;
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
-  if (!job.advance(Job::Stage::running, Job::Stage::finished)) job.advance(Job::Stage::queued, Job::Stage::finished);
+  if (job.advance(Job::Stage::running, Job::Stage::finished)) {
+    // Large arguments go here, on one of many threads, not on the broker thread. The name stays: it may be read there.
+    job.envelope.args = job.envelope.meta = nullptr;
+    job.envelope.headers.clear();
+  } else {
+    job.advance(Job::Stage::queued, Job::Stage::finished);
+  }
 }
 
 Settlement Executor::attempt(Job& job) {
