@@ -89,6 +89,10 @@ def main():
         checks.check(f"docs: links in {name} lead to files", dead_links(page, text))
         checks.check(f"docs: files that {name} names exist", missing_files(source, text))
 
+    checks.check("docs: pages that the sources name exist",
+                 sorted({f"{path.relative_to(source)}: {page}" for path in (source / "src").rglob("*.[ch]pp")
+                         for page in re.findall(r"docs/[a-z-]+\.md", path.read_text(encoding="utf-8"))
+                         if not (source / page).exists()}))
     readme = (source / "README.md").read_text(encoding="utf-8")
     program = source / README_PROGRAM
     checks.check(f"docs: README.md holds {README_PROGRAM}, whole",
