@@ -12,6 +12,7 @@
 #include "cli/commands.hpp"
 #include "core/name.hpp"
 #include "core/nearest.hpp"
+#include "service/command_line.hpp"
 #include "service/env_file.hpp"
 
 namespace stem::cli {
@@ -43,6 +44,8 @@ bool is_group(const std::string& word) {
   return std::any_of(commands().begin(), commands().end(),
                      [&](const Command& command) { return command.path.starts_with(word + " "); });
 }
+
+bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == std::string::npos; }
 
 /// "; did you mean 'stem worker start'?" or the way to the help.
 std::string hint(const std::string& typed) {
@@ -112,11 +115,22 @@ CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& targ
 
 Environment load_environment(const Common& common) {
   auto environment = process_environment();
-  if (!common.env_file.empty()) {
-    const auto file = EnvFile::read(common.env_file);
+  const auto read = [&](const std::string& path) {
+    const auto file = EnvFile::read(path);
     for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
     file.apply_to(environment);
-  }
+  };
+  // The unit names the files that systemd has read: here they are checked for lines that systemd drops without a word,
+  // and read again for a reload. One that only root may read has come by the environment.
+  if (const auto listed = environment.find("STEM_ENV_FILE"); listed != environment.end() && !is_blank(listed->second))
+    for (const auto& path : split_command(listed->second)) {
+      try {
+        read(path);
+      } catch (const Error& error) {
+        if (error.code() != Exit::no_input && error.code() != Exit::no_permission) throw;
+      }
+    }
+  if (!common.env_file.empty()) read(common.env_file);
   return environment;
 }
 

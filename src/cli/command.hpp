@@ -31,7 +31,7 @@ struct Command {
 /// All commands, in the order of `stem --help`.
 const std::vector<Command>& commands();
 
-/// Process environment, then the file of --env-file over it; unknown STEM_ variables are warned of on stderr.
+/// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file; unknown STEM_ variables are warned of on stderr.
 /// Throws Error: 66 file missing, 78 bad line.
 Environment load_environment(const Common& common);
 /// load_environment() read as configuration.

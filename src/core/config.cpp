@@ -10,7 +10,8 @@ namespace stem {
 namespace {
 
 /// One variable: how it is shown, and how its value becomes part of a Config. `read` throws Error or returns what is
-/// accepted, for the message, if the value is not; null for variables that Stem sets for the programs it starts.
+/// accepted, for the message, if the value is not; null for variables that are read elsewhere, or that Stem sets for
+/// the programs it starts.
 struct Key {
   Setting setting;
   void (*read)(Config&, const std::string&);
@@ -141,6 +142,10 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.nodes = names(v, " \t\n"); }},
     {{"STEM_WORKER_NODES", "", "As STEMD_NODES, which wins."},
      [](Config& c, const std::string& v) { c.nodes = c.nodes.empty() ? names(v, " \t\n") : c.nodes; }},
+    // Read where they are needed: the first before everything else, the others by `multi`.
+    {{"STEM_ENV_FILE", "", "Environment files to read first, separated by blanks; one that is missing is skipped."}, nullptr},
+    {{"STEMD_USER", "", "Whom workers run as that root starts with `stem worker multi` without systemd."}, nullptr},
+    {{"STEMD_GROUP", "", "Their group, where it is not the user's own."}, nullptr},
     {{"STEM_WORKER_INDEX", "", "Set for the program of STEM_WORKER_COMMAND: the index of the process in its node."}, nullptr},
     {{"STEM_WORKER_HOST", "", "Set for the program of STEM_WORKER_COMMAND: the name of the host."}, nullptr},
 };

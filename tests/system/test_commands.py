@@ -212,3 +212,17 @@ def test_lost_output_is_a_failure(stage, tmp):
     with open("/dev/full", "w") as full:
         done = subprocess.run(["stem", "--help"], env=place.env, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 73 and "cannot write to standard output" in done.stderr
+
+
+def test_the_files_of_stem_env_file_are_read_and_checked(stage, tmp):
+    place = Place(stage, tmp)
+    first, second, bad = f"{tmp}/first file.env", f"{tmp}/second.env", f"{tmp}/bad.env"
+    open(first, "w").write("STEM_LOG_LEVEL=loud\n")
+    open(second, "w").write("STEM_LOG_LEVEL=info\n")
+    open(bad, "w").write("# fine\nSTEM_WORKER_QUEUES mail\n")
+    assert place.refused(78, "queues", STEM_ENV_FILE=f"'{first}'").startswith("stem: STEM_LOG_LEVEL='loud'")
+    place.stem("queues", STEM_ENV_FILE=f"'{first}' {tmp}/missing.env {second}")
+    place.stem("queues", "--env-file", second, STEM_ENV_FILE=f"'{first}'")
+    place.stem("queues", STEM_ENV_FILE=" ")
+    assert f"{bad}:2: " in place.refused(78, "queues", STEM_ENV_FILE=f"{second} {bad}")
+    assert "never closed" in place.refused(78, "queues", STEM_ENV_FILE=f"'{second}")
