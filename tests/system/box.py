@@ -101,8 +101,9 @@ def wait_until(condition, deadline=10.0, what=None, interval=0.02):
         time.sleep(interval)
 
 
-def execute(command, *, input=None, timeout=60.0, **popen):
-    """Runs a command to its end in a process group of its own; on a time-out the whole group is killed."""
+def execute(command, *, input=None, timeout=60.0, grace=0.0, **popen):
+    """Runs a command to its end in a process group of its own; on a time-out, or when the run is stopped, the whole
+    group is killed, after `grace` seconds from a SIGTERM if that is more than none."""
     began = time.monotonic()
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
@@ -110,7 +111,7 @@ def execute(command, *, input=None, timeout=60.0, **popen):
     try:
         stdout, stderr = process.communicate(input, timeout=timeout)
     except BaseException as error:
-        kill_group(process)
+        kill_group(process, grace)
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
         text = "".join(part.decode(errors="replace") if isinstance(part, bytes) else part or ""
@@ -120,8 +121,14 @@ def execute(command, *, input=None, timeout=60.0, **popen):
     return Ran(command, process.returncode, stdout, stderr, time.monotonic() - began)
 
 
-def kill_group(process):
+def kill_group(process, grace=0.0):
     try:
+        if grace:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(grace)
+            except subprocess.TimeoutExpired:
+                pass
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         pass
