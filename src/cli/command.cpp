@@ -55,9 +55,21 @@ std::string hint(const std::string& typed) {
   return near.empty() ? "; `stem --help` lists the commands" : "; did you mean `stem " + std::string(near) + "`?";
 }
 
+/// Options as in a manual page: name and value, without the parser's remarks.
+class Help : public CLI::Formatter {
+ public:
+  Help() { column_width(32); }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    const auto value = option->get_type_name();
+    if (value.empty() || option->get_positional()) return "";
+    return " " + value + (option->get_expected_max() > 1 ? " ..." : "");
+  }
+};
+
 int run_command(const Command& command, std::vector<std::string> arguments) {
   const std::string who = "stem " + std::string(command.path);
   CLI::App app{std::string(command.summary), who};
+  app.formatter(std::make_shared<Help>());
   Common common;
   app.add_flag("--json", common.json, "report as JSON");
   app.add_option("--env-file", common.env_file, "read variables from this file, as systemd's EnvironmentFile=")->type_name("FILE");

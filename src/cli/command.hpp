@@ -40,6 +40,9 @@ Config load_config(const Common& common);
 /// An option that takes a duration (`250ms`, `5s`, `2m`, `1h`); a bad one is a usage error.
 CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning);
 
+/// As CLI::Range, without a remark in the help.
+inline CLI::Validator between(int low, int high) { return CLI::Range(low, high).description(""); }
+
 /// Parses and runs. Prints one line on stderr for an Error or a bad command line; returns the exit status.
 int run(int argc, char** argv);
 

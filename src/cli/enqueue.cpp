@@ -77,10 +77,23 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
   return 0;
 }
 
+/// Refuses what a producer may not send, before anything is opened.
+void check(const Options& options) {
+  Envelope envelope;
+  envelope.id = options.id.empty() ? "new" : options.id;
+  envelope.name = options.task;
+  envelope.queue = options.queue.empty() ? envelope.queue : options.queue;
+  envelope.priority = options.priority;
+  validate(envelope);
+}
+
 int enqueue(const Options& options, const Common& common) {
+  check(options);
+  const auto args = parse_args(options.args, "--args");
+  const auto job = job_options(options);
   Stem stem(load_config(common));
   if (!options.args_from.empty()) return enqueue_lines(options, common, stem);
-  const auto id = stem.enqueue(options.task, parse_args(options.args, "--args"), job_options(options));
+  const auto id = stem.enqueue(options.task, args, job);
   if (options.wait) return print_result(id, stem.wait(id, options.timeout), common.json);
   if (common.json)
     std::cout << Json{{"id", id}, {"task", options.task}} << '\n';
@@ -93,12 +106,12 @@ int enqueue(const Options& options, const Common& common) {
 
 Work define_enqueue(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("task", options->task, "name of the task")->required()->type_name("TASK");
+  app.add_option("TASK", options->task, "name of the task")->required()->type_name("TASK");
   app.add_option("--args", options->args, "arguments, a JSON object")->type_name("JSON");
   app.add_option("--args-from", options->args_from, "one job for each line of this file (- = standard input), each a JSON object")->type_name("FILE")->excludes("--args");
   app.add_option("-q,--queue", options->queue, "queue (STEM_DEFAULT_QUEUE)")->type_name("NAME");
   app.add_option("-p,--priority", options->priority, "0 to 9; 9 first")->type_name("N");
-  app.add_option("--max-retries", options->max_retries, "retries beyond the first run")->type_name("N")->check(CLI::NonNegativeNumber);
+  app.add_option("--max-retries", options->max_retries, "retries beyond the first run")->type_name("N")->check(between(0, 1000000));
   add_duration(app, "--delay", options->delay, "not before this time has passed");
   app.add_option("--eta", options->eta, "not before this instant, ISO 8601")->type_name("TIME")->excludes("--delay");
   app.add_option("--id", options->id, "the job's id; a job of that id that is queued already is enqueued once")->type_name("ID");

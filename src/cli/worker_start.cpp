@@ -102,7 +102,7 @@ Work define_worker_start(CLI::App& app, Common& common) {
   app.add_option("-n,--node", options->node, "name of the node (STEM_WORKER_NODE)")->type_name("NAME");
   app.add_option("-A,--app", options->apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")->type_name("FILE")->allow_extra_args(false);
   app.add_option("-q,--queue", options->queues, "queue to serve; may be repeated (STEM_WORKER_QUEUES)")->type_name("NAME")->delimiter(',')->allow_extra_args(false);
-  app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")->type_name("N")->check(CLI::Range(1, 1024));
+  app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")->type_name("N")->check(between(1, 1024));
   app.add_option("--command", options->command, "run and look after this program instead (STEM_WORKER_COMMAND)")->type_name("LINE");
   app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time, %I process index")->type_name("TEMPLATE");
   app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")->type_name("TEMPLATE");

@@ -26,7 +26,7 @@ std::size_t distance(std::string_view a, std::string_view b) {
 std::string_view nearest(std::string_view typed, const std::vector<std::string_view>& known) {
   std::string_view best;
   if (typed.size() > 128) return best;
-  auto bound = std::max<std::size_t>(typed.size() / 3, 1) + 1;
+  auto bound = std::max<std::size_t>(typed.size() / 3, typed.size() >= 4 ? 2 : 1) + 1;
   for (const auto name : known) {
     if (const auto edits = distance(typed, name); edits < bound) {
       bound = edits;
