@@ -1,16 +1,12 @@
 """A throw-away machine: a real systemd as PID 1, over a copy-on-write view of this machine's root.
 
 Nothing that happens in a box reaches the host: the root is an overlay whose upper layer is a tmpfs, mounts are made
-in a private mount namespace, the network is a private loopback. A box dies with the process that made it, however
-that process ends; only an empty directory and empty control groups can stay behind, and the next box sweeps them.
-Several boxes can run at the same time.
+in a private mount namespace, the network is a private loopback. A box ends with the process that made it, however that
+process ends, and leaves nothing behind. Several boxes can run at the same time.
 
 Python's standard library only. Needs root, systemd-nspawn (systemd-container) and nsenter (util-linux).
 """
 
-import ctypes
-import errno
-import fcntl
 import json
 import os
 import secrets
@@ -18,25 +14,15 @@ import shutil
 import signal
 import stat
 import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from command import CommandFailed, Ran, execute, kill_group  # noqa: F401  (tests import them from here)
+from kernel import (Unavailable, after_death, cgroup_mounts, make_cgroup, mount, private_directory, private_mounts,
+                    remove_cgroup, sweep)
+
 PREFIX = "stem-box."
-SWEEP_AGE = 60  # seconds; a younger directory may belong to a box that is just being made
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-CLONE_NEWNS = 0x00020000
-MS_REC = 0x4000
-MS_PRIVATE = 0x40000
-PR_SET_PDEATHSIG = 1
-libc = ctypes.CDLL(None, use_errno=True)
-FORBIDDEN = (errno.EPERM, errno.EACCES, errno.EROFS, errno.ENODEV)  # how kernels and containers say "not here"
-
-
-class Unavailable(Exception):
-    """No box can be made here; the text says why."""
 
 
 class Skip(Exception):
@@ -53,42 +39,6 @@ def allow(seconds):
     return mark
 
 
-class CommandFailed(AssertionError):
-    """A command ended with a status that the test did not allow."""
-
-    def __init__(self, ran):
-        self.ran = ran
-        text = f"exit status {ran.rc} from: {show(ran.command)}"
-        for name, output in (("stdout", ran.stdout), ("stderr", ran.stderr)):
-            if output.strip():
-                text += f"\n--- {name}\n{output.rstrip()}"
-        super().__init__(text)
-
-
-def show(command):
-    return command if isinstance(command, str) else " ".join(map(str, command))
-
-
-@dataclass
-class Ran:
-    """What became of a command."""
-
-    command: object
-    rc: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-    def json(self):
-        try:
-            return json.loads(self.stdout)
-        except ValueError as error:
-            raise AssertionError(f"no JSON from {show(self.command)}: {error}\n{self.stdout}\n{self.stderr}") from None
-
-    def lines(self):
-        return self.stdout.splitlines()
-
-
 def wait_until(condition, deadline=10.0, what=None, interval=0.02):
     """Calls `condition` until it returns something true, and returns that. AssertionError after `deadline` seconds."""
     end = time.monotonic() + deadline
@@ -99,43 +49,6 @@ def wait_until(condition, deadline=10.0, what=None, interval=0.02):
         if time.monotonic() > end:
             raise AssertionError(f"not within {deadline} s: {what or getattr(condition, '__name__', condition)}")
         time.sleep(interval)
-
-
-def execute(command, *, input=None, timeout=60.0, grace=0.0, **popen):
-    """Runs a command to its end in a process group of its own; on a time-out, or when the run is stopped, the whole
-    group is killed, after `grace` seconds from a SIGTERM if that is more than none."""
-    began = time.monotonic()
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE if input is not None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True, **popen)
-    try:
-        stdout, stderr = process.communicate(input, timeout=timeout)
-    except BaseException as error:
-        kill_group(process, grace)
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise
-        text = "".join(part.decode(errors="replace") if isinstance(part, bytes) else part or ""
-                       for part in (error.stdout, error.stderr))
-        raise AssertionError(f"still running after {timeout} s (or a child keeps its output open): "
-                             f"{show(command)}\n{text}") from None
-    return Ran(command, process.returncode, stdout, stderr, time.monotonic() - began)
-
-
-def kill_group(process, grace=0.0):
-    try:
-        if grace:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(grace)
-            except subprocess.TimeoutExpired:
-                pass
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream:
-            stream.close()
 
 
 def unavailable():
@@ -152,78 +65,8 @@ def unavailable():
     return None
 
 
-def cgroup_mounts():
-    """Where the hierarchies are mounted that systemd keeps its units in: cgroup2, and name=systemd on hybrid hosts."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, rest = line.partition(" - ")
-        kind, _, options = rest.split(" ", 2)
-        if kind == "cgroup2" or (kind == "cgroup" and "name=systemd" in options.split(",")):
-            found.append(Path(fields.split()[4]))
-    return found
-
-
-def call(what, function, *arguments):
-    """Calls the C library. Unavailable where the kernel or a container forbids it, OSError for all else."""
-    if function(*arguments) == 0:
-        return
-    number = ctypes.get_errno()
-    if number in FORBIDDEN:
-        raise Unavailable(f"this kernel or container does not allow {what}: {os.strerror(number)}")
-    raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def mount(source, target, kind, flags=0, options=None):
-    text = [None if value is None else str(value).encode() for value in (source, target, kind, options)]
-    call(f"a mount of {kind or 'private propagation'} at {target}", libc.mount, text[0], text[1], text[2],
-         ctypes.c_ulong(flags), text[3])
-
-
-def remove_cgroup(root):
-    """Removes a control group with all below it, once its processes are gone. A name that is not there is fine."""
-    for attempt in range(100):
-        busy = False
-        for directory, _, _ in os.walk(root, topdown=False):
-            try:
-                os.rmdir(directory)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                busy = True
-        if not busy:
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def private_directory(prefix):
-    """Makes a directory in TMPDIR, and returns it with a lock on it that ends with this process."""
-    path = Path(tempfile.mkdtemp(prefix=prefix))
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return path, lock
-
-
-def sweep(prefix, remove):
-    """Calls `remove` for each private_directory() whose maker was killed."""
-    for path in Path(tempfile.gettempdir()).glob(prefix + "*"):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            facts = os.fstat(fd)
-            if facts.st_uid == os.geteuid() and time.time() - facts.st_mtime > SWEEP_AGE:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(path)
-        except OSError:
-            pass  # in use, or holds something that is not ours
-        finally:
-            os.close(fd)
-
-
 def remove_traces(directory):
-    """Of a box that was killed: its mounts went with it, empty directories and control groups did not."""
+    """Of a box that was killed together with what watched over it. Its mounts went with its last process."""
     for hierarchy in cgroup_mounts():
         remove_cgroup(hierarchy / directory.name)
     os.rmdir(directory / "fs")
@@ -244,6 +87,7 @@ class Box:
         self._nspawn = None
         self._directory = None
         self._lock = None
+        self._call_off = None
         self._cgroups = []
         self._background = []
 
@@ -266,6 +110,7 @@ class Box:
         try:
             self._make_root()
             self._make_cgroups()
+            self._call_off = after_death(self._remove)
             self._start()
             self._await_boot(deadline)
         except BaseException:
@@ -287,9 +132,16 @@ class Box:
                 except (ProcessLookupError, subprocess.TimeoutExpired):
                     pass
             if self._nspawn.poll() is None:
-                self._nspawn.kill()  # PID 1 of the box has it as parent-death signal, and takes all others along
+                self._nspawn.kill()
             self._nspawn.wait()
             self._nspawn = self.leader = None
+        if self._call_off:
+            self._call_off()
+            self._call_off = None
+        self._remove()
+
+    def _remove(self):
+        """All that a box leaves on the host once it is off; what still runs of it is killed."""
         for cgroup in self._cgroups:
             remove_cgroup(cgroup)
         self._cgroups.clear()
@@ -307,13 +159,7 @@ class Box:
             self._lock = None
 
     def _make_root(self):
-        call("a mount namespace", libc.unshare, CLONE_NEWNS)
-        try:
-            mount("none", "/", None, MS_REC | MS_PRIVATE)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            raise Unavailable("this is a chroot whose root is no mount point") from None
+        private_mounts()
         self._directory, self._lock = private_directory(PREFIX)
         fs = self._directory / "fs"
         fs.mkdir()
@@ -369,22 +215,13 @@ class Box:
     def _make_cgroups(self):
         for hierarchy in cgroup_mounts():
             cgroup = hierarchy / self._directory.name
-            try:
-                cgroup.mkdir()
-            except OSError as error:
-                if error.errno not in FORBIDDEN:
-                    raise
-                raise Unavailable(f"this container does not allow a control group: {error}") from None
+            make_cgroup(cgroup)
             self._cgroups.append(cgroup)
 
     def _start(self):
         cgroups = [str(cgroup / "cgroup.procs") for cgroup in self._cgroups]
-        maker = os.getpid()
 
         def enter():
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != maker:
-                os._exit(1)
             for procs in cgroups:
                 with open(procs, "w") as file:
                     file.write("0")

@@ -5,7 +5,9 @@ import os
 import shutil
 from pathlib import Path
 
-from box import PATH, execute, private_directory, sweep
+from box import PATH
+from command import execute
+from kernel import private_directory, sweep
 
 PREFIX = "stem-stage."
 SOURCE = Path(__file__).resolve().parents[2]

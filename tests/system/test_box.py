@@ -1,9 +1,11 @@
 """The box itself: what the other tests rely on."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from box import CommandFailed, wait_until
+from kernel import cgroup_mounts
 
 
 def test_a_real_systemd_is_pid_1(box):
@@ -81,3 +83,19 @@ def test_a_file_and_a_tree_of_the_host_are_copied_in(box, tmp):
     box.copy_in(tmp / "tree", "/opt/copied")
     box.copy_in(tmp / "tree/deep/file", "/opt/file")
     assert box.read("/opt/copied/deep/file") == box.read("/opt/file") == "text"
+
+
+def test_a_box_whose_maker_is_killed_leaves_nothing(box, stage, tmp):
+    maker = subprocess.Popen(
+        [stage.source / "tests/system/shell", stage.build, "sh", "-c", "echo up; exec sleep 600"],
+        env={**os.environ, "TMPDIR": str(tmp)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        assert maker.stdout.readline() == "up\n"
+        [directory] = tmp.glob("stem-box.*")
+        cgroups = [hierarchy / directory.name for hierarchy in cgroup_mounts()]
+        assert all(cgroup.is_dir() for cgroup in cgroups)
+    finally:
+        maker.kill()
+        maker.wait()
+        maker.stdout.close()
+    wait_until(lambda: not directory.exists() and not any(cgroup.exists() for cgroup in cgroups), what="no trace is left")
