@@ -136,7 +136,7 @@ class Service {
     });
     sd_event_source* timer = nullptr;
     check(sd_event_add_time(
-        loop_.get(), &timer, CLOCK_MONOTONIC, 0, 100'000,
+        loop_.get(), &timer, CLOCK_MONOTONIC, 0, 20'000,
         [](sd_event_source*, std::uint64_t, void* self) { return static_cast<Service*>(self)->guard(&Service::tick); }, this));
     timer_.reset(timer);
     check(sd_event_loop(loop_.get()));
@@ -200,11 +200,11 @@ class Service {
     if (phase_ == Phase::stopping && !drain(vitals, now)) return;
     watch_progress(vitals, now);
     const auto line = status_line(vitals);
-    const bool told = notify_.status(line);
-    const bool quiet = told && vitals.busy == 0 && line == last_line_ && phase_ == Phase::running;
+    const auto untold = notify_.status(line);
+    const bool quiet = untold == 0s && vitals.busy == 0 && line == last_line_ && phase_ == Phase::running;
     last_line_ = line;
 
-    Duration next = quiet ? idle_tick : busy_tick;
+    Duration next = untold > 0s ? untold : quiet ? idle_tick : busy_tick;
     if (const auto limit = notify_.watchdog_limit(); limit && phase_ == Phase::running) {
       const auto due = std::chrono::duration_cast<Duration>(fed_at_ + *limit / 2 - now);
       next = quiet ? (due > 0s ? due : *limit / 2) : std::min(next, due > 0s ? due : *limit / 2);

@@ -88,14 +88,15 @@ void Notify::ready(std::string_view status) {
   send(message);
 }
 
-bool Notify::status(std::string_view text) {
-  if (fd_ < 0 || text == last_status_) return true;
+Duration Notify::status(std::string_view text) {
+  if (fd_ < 0 || text == last_status_) return {};
   const auto now = std::chrono::steady_clock::now();
-  if (now - last_status_at_ < std::chrono::seconds(1)) return false;
+  const auto wait = std::chrono::ceil<Duration>(last_status_at_ + std::chrono::seconds(1) - now);
+  if (last_status_at_ != SteadyTime{} && wait > Duration{}) return wait;
   last_status_ = text;
   last_status_at_ = now;
   send("STATUS=" + one_line(text));
-  return true;
+  return {};
 }
 
 void Notify::watchdog() { send("WATCHDOG=1"); }

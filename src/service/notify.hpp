@@ -25,8 +25,9 @@ class Notify {
   std::optional<Duration> watchdog_limit() const { return watchdog_limit_; }
 
   void ready(std::string_view status = {});
-  /// STATUS=, only if it differs from the last, and at most once a second: returns false if it has to come later.
-  bool status(std::string_view text);
+  /// STATUS=, only if it differs from the last, and at most once a second. Returns how long to wait before it can be
+  /// told; zero if nothing is left to tell.
+  Duration status(std::string_view text);
   void watchdog();
   /// RELOADING=1 with MONOTONIC_USEC=, without which systemd 253 and later waits for ever. Follow with ready().
   void reloading();
