@@ -76,7 +76,7 @@ def may_include(path, source, wanted):
             return "public headers include public headers only"
         if ROOMS.index(head) > ROOMS.index(last):
             return f"{head} is above {last}"
-        if not (source / wanted).exists():
+        if not (source / wanted).exists() and not (source / f"{wanted}.in").exists():
             return "no such file"
     else:
         for library, rooms in LIBRARIES.items():

@@ -31,8 +31,8 @@ class Help:
             elif option := re.match(r"  (-\S+)(?: (?! )(\S+))?", line):
                 for name in option.group(1).split(","):
                     self.options[name] = (option.group(2) or "").split(":")[0]
-            elif section == "Positionals" and (word := re.match(r"  (\S+)(?: (?! )(\S+))?", line)):
-                self.positionals.add((word.group(2) or word.group(1)).split(":")[0])
+            elif section == "Positionals" and (word := re.match(r"  (\S+)", line)):
+                self.positionals.add(word.group(1))  # upper case for what the user puts there
 
 
 class Page:
@@ -179,7 +179,7 @@ def main():
                      [option for option in page.synopsis_options() if option not in options])
         checks.check(f"manual: the synopsis of {name}.1 has every argument",
                      [word for command in served for word in helps[command].positionals
-                      if word not in page.synopsis_arguments()])
+                      if word.isupper() and word not in page.synopsis_arguments()])
         checks.check(f"manual: {name}.1 lists exit statuses", [] if page.exits() else ["none"])
 
     listed = list(variables(pages["stem.env"]))
