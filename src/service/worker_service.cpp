@@ -45,7 +45,6 @@ std::string WorkerService::status_line() const {
   const auto& counters = engine_->counters();
   std::string line;
   if (const auto trouble = engine_->trouble()) line = std::string(trouble->what()) + " · ";
-  if (stopping_) line += "stopping · ";
   line += std::to_string(counters.busy) + "/" + std::to_string(engine_->options().concurrency) + " busy · ";
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
   return line + grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · " + joined(engine_->queues());

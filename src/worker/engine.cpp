@@ -106,7 +106,7 @@ std::optional<Error> Engine::trouble() const {
 
 void Engine::executor_loop() {
   Executor executor(shared_);
-  while (Job* job = work_.take()) {
+  while (LeasedJob* job = work_.take()) {
     executor.run(*job);
     bool first;
     {
@@ -145,16 +145,16 @@ void Engine::turn() {
 
 /// Takes over what executors hand back.
 void Engine::collect() {
-  std::vector<Job*> returned;
+  std::vector<LeasedJob*> returned;
   {
     const std::lock_guard lock(returned_mutex_);
     returned.swap(returned_);
   }
   if (returned.empty()) return;
   last_collected_ = clock_.steady();
-  for (Job* job : returned) {
+  for (LeasedJob* job : returned) {
     job->returned = true;
-    if (job->stage == Job::Stage::abandoned) {
+    if (job->stage == LeasedJob::Stage::abandoned) {
       --shared_.counters.stuck;
     } else if (!job->decided) {
       decide(*job, std::move(*job->settlement));
@@ -172,7 +172,7 @@ void Engine::put_back() {
   auto waiting = work_.drain();
   if (waiting.size() > keep) {
     for (auto* job : std::vector(waiting.begin() + static_cast<std::ptrdiff_t>(keep), waiting.end())) {
-      job->stage = Job::Stage::given_back;
+      job->stage = LeasedJob::Stage::given_back;
       job->returned = true;
       release(*job);
     }
@@ -183,7 +183,7 @@ void Engine::put_back() {
 
   if (phase_ != Phase::halted) return;
   for (auto& job : jobs_) {
-    if (job->decided || !job->advance(Job::Stage::running, Job::Stage::abandoned)) continue;
+    if (job->decided || !job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) continue;
     ++shared_.counters.stuck;
     release(*job);
   }
@@ -193,8 +193,8 @@ void Engine::put_back() {
 void Engine::expire() {
   const auto now = clock_.steady();
   for (auto& job : jobs_) {
-    if (job->stage != Job::Stage::running || job->decided || !job->hard_deadline || now < *job->hard_deadline) continue;
-    if (!job->advance(Job::Stage::running, Job::Stage::abandoned)) continue;
+    if (job->stage != LeasedJob::Stage::running || job->decided || !job->hard_deadline || now < *job->hard_deadline) continue;
+    if (!job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) continue;
     ++shared_.counters.stuck;
     job->cancelled = true;
     const auto limit = duration_cast<Duration>(*job->hard_deadline - job->started);
@@ -209,7 +209,7 @@ void Engine::expire() {
 
 void Engine::write_progress() {
   for (auto& job : jobs_) {
-    if (job->stage != Job::Stage::running) continue;
+    if (job->stage != LeasedJob::Stage::running) continue;
     std::optional<std::pair<double, std::string>> progress;
     {
       const std::lock_guard lock(job->progress_mutex);
@@ -254,8 +254,8 @@ void Engine::renew() {
     if (job->decided || !gone.contains(key(job->delivery.receipt))) continue;
     // Another worker has it. The handler is asked to stop; a job that waits is never begun.
     job->cancelled = true;
-    if (job->advance(Job::Stage::queued, Job::Stage::given_back) || job->advance(Job::Stage::running, Job::Stage::abandoned)) {
-      if (job->stage == Job::Stage::abandoned) ++shared_.counters.stuck;
+    if (job->advance(LeasedJob::Stage::queued, LeasedJob::Stage::given_back) || job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) {
+      if (job->stage == LeasedJob::Stage::abandoned) ++shared_.counters.stuck;
       job->decided = job->settled = true;
       ++shared_.counters.lost;
       spdlog::warn("the lease of {} was lost to another worker; raise STEM_VISIBILITY_TIMEOUT if this recurs", job->delivery.id);
@@ -263,14 +263,14 @@ void Engine::renew() {
   }
 }
 
-void Engine::decide(Job& job, Settlement settlement) {
+void Engine::decide(LeasedJob& job, Settlement settlement) {
   if (unsettled_.empty()) first_unsettled_ = clock_.steady();
   job.decided = true;
   unsettled_.push_back(std::move(settlement));
   unsettled_jobs_.push_back(&job);
 }
 
-void Engine::release(Job& job) { decide(job, {job.delivery.receipt, Release{clock_.wall()}, std::nullopt}); }
+void Engine::release(LeasedJob& job) { decide(job, {job.delivery.receipt, Release{clock_.wall()}, std::nullopt}); }
 
 std::size_t Engine::base() const {
   const auto free = std::max(0, options_.concurrency - shared_.counters.stuck);
@@ -363,11 +363,10 @@ void Engine::accept(const std::vector<Receipt>& lost) {
 
 void Engine::deliver(std::vector<Delivery> deliveries) {
   if (deliveries.empty()) return;
-  std::vector<Job*> fresh;
+  std::vector<LeasedJob*> fresh;
   fresh.reserve(deliveries.size());
   for (auto& delivery : deliveries) {
-    jobs_.push_back(std::make_unique<Job>(std::move(delivery)));
-    jobs_.back()->self = std::prev(jobs_.end());
+    jobs_.push_back(std::make_unique<LeasedJob>(std::move(delivery)));
     fresh.push_back(jobs_.back().get());
   }
   if (jobs_.size() == fresh.size()) {
@@ -445,7 +444,7 @@ void Engine::rest() {
     at_most(next_renewal_);
     at_most(now + seconds{1});
     for (const auto& job : jobs_)
-      if (job->stage == Job::Stage::running && !job->decided && job->hard_deadline) at_most(*job->hard_deadline);
+      if (job->stage == LeasedJob::Stage::running && !job->decided && job->hard_deadline) at_most(*job->hard_deadline);
   }
   if (phase_ == Phase::running && base() > 0) {
     if (look_ && demand().limit > ahead_ / 2) at_most(next_try_);

@@ -93,8 +93,8 @@ class Engine {
   void forget();
   void rest();
 
-  void decide(Job& job, Settlement settlement);
-  void release(Job& job);
+  void decide(LeasedJob& job, Settlement settlement);
+  void release(LeasedJob& job);
   void accept(const std::vector<Receipt>& lost);
   void deliver(std::vector<Delivery> deliveries);
   bool ask_broker(const std::function<void()>& call);
@@ -121,12 +121,12 @@ class Engine {
   std::optional<Error> trouble_;
 
   std::mutex returned_mutex_;
-  std::vector<Job*> returned_;  ///< finished or abandoned jobs that executors hand back
+  std::vector<LeasedJob*> returned_;  ///< finished or abandoned jobs that executors hand back
 
   // The broker thread's own.
-  std::list<std::unique_ptr<Job>> jobs_;
+  std::list<std::unique_ptr<LeasedJob>> jobs_;
   std::vector<Settlement> unsettled_;  ///< outcomes that the broker has not taken yet
-  std::vector<Job*> unsettled_jobs_;   ///< whose they are, in the same order
+  std::vector<LeasedJob*> unsettled_jobs_;   ///< whose they are, in the same order
   SteadyTime first_unsettled_{}, last_collected_{}, last_exchange_{};
   SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{}, next_try_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken

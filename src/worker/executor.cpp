@@ -41,21 +41,21 @@ std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallb
 
 }  // namespace
 
-void Executor::run(Job& job) {
+void Executor::run(LeasedJob& job) {
   auto settlement = attempt(job);
-  if (job.stage == Job::Stage::abandoned) return;
+  if (job.stage == LeasedJob::Stage::abandoned) return;
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
-  if (job.advance(Job::Stage::running, Job::Stage::finished)) {
+  if (job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished)) {
     // Large arguments go here, on one of many threads, not on the broker thread. The name stays: it may be read there.
     job.envelope.args = job.envelope.meta = nullptr;
     job.envelope.headers.clear();
   } else {
-    job.advance(Job::Stage::queued, Job::Stage::finished);
+    job.advance(LeasedJob::Stage::queued, LeasedJob::Stage::finished);
   }
 }
 
-Settlement Executor::attempt(Job& job) {
+Settlement Executor::attempt(LeasedJob& job) {
   const auto& rules = shared_.rules;
   const auto now = [&] { return AttemptTimes{job.started_at, shared_.clock.wall()}; };
   job.started_at = shared_.clock.wall();
@@ -82,7 +82,7 @@ Settlement Executor::attempt(Job& job) {
   if (const auto hard = limit(job.task->options.hard_time_limit, shared_.hard_time_limit))
     job.hard_deadline = job.started + *hard;
   if (job.envelope.visibility_timeout) job.extend_micros = job.envelope.visibility_timeout->count();
-  if (!job.advance(Job::Stage::queued, Job::Stage::running)) return {};
+  if (!job.advance(LeasedJob::Stage::queued, LeasedJob::Stage::running)) return {};
   // The broker thread looks at deadlines at least once a second while jobs run; sooner only when told.
   const bool short_limit = job.hard_deadline && *job.hard_deadline - job.started < std::chrono::seconds{1};
   if (short_limit || job.extend_micros) shared_.nudge();
@@ -100,7 +100,7 @@ Settlement Executor::attempt(Job& job) {
   }
 }
 
-Outcome Executor::call(Job& job) {
+Outcome Executor::call(LeasedJob& job) {
   struct Busy {
     Counters& counters;
     explicit Busy(Counters& all) : counters(all) {

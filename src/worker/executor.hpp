@@ -6,7 +6,7 @@
 
 #include "worker/attempts.hpp"
 #include "worker/counters.hpp"
-#include "worker/job.hpp"
+#include "worker/leased_job.hpp"
 
 namespace stem {
 
@@ -28,11 +28,11 @@ class Executor {
   explicit Executor(ExecutorShared& shared) : shared_(shared), random_(std::random_device{}()) {}
 
   /// After it, `job.settlement` is set and the job is finished, or the broker thread has abandoned it meanwhile.
-  void run(Job& job);
+  void run(LeasedJob& job);
 
  private:
-  Settlement attempt(Job& job);
-  Outcome call(Job& job);
+  Settlement attempt(LeasedJob& job);
+  Outcome call(LeasedJob& job);
 
   ExecutorShared& shared_;
   std::minstd_rand random_;

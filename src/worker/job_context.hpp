@@ -3,7 +3,7 @@
 #include <functional>
 #include <stem/task.hpp>
 
-#include "worker/job.hpp"
+#include "worker/leased_job.hpp"
 
 namespace stem {
 
@@ -11,7 +11,7 @@ namespace stem {
 class JobContext final : public TaskContext {
  public:
   /// `stopping` is read by cancelled(); `nudge` wakes the broker thread. Both outlive the context, as `job` does.
-  JobContext(Job& job, const std::atomic<bool>& stopping, const Clock& clock, const std::function<void()>& nudge)
+  JobContext(LeasedJob& job, const std::atomic<bool>& stopping, const Clock& clock, const std::function<void()>& nudge)
       : job_(job), stopping_(stopping), clock_(clock), nudge_(nudge) {}
 
   const std::string& id() const override { return job_.envelope.id; }
@@ -28,7 +28,7 @@ class JobContext final : public TaskContext {
   bool cancelled() const override;
 
  private:
-  Job& job_;
+  LeasedJob& job_;
   const std::atomic<bool>& stopping_;
   const Clock& clock_;
   const std::function<void()>& nudge_;

@@ -4,7 +4,7 @@
 
 namespace stem {
 
-void WorkQueue::put(const std::vector<Job*>& jobs) {
+void WorkQueue::put(const std::vector<LeasedJob*>& jobs) {
   std::size_t wake = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -14,20 +14,20 @@ void WorkQueue::put(const std::vector<Job*>& jobs) {
   for (; wake > 0; --wake) filled_.notify_one();
 }
 
-Job* WorkQueue::take() {
+LeasedJob* WorkQueue::take() {
   std::unique_lock lock(mutex_);
   ++waiting_;
   filled_.wait(lock, [&] { return closed_ || !jobs_.empty(); });
   --waiting_;
   if (jobs_.empty()) return nullptr;
-  Job* job = jobs_.front();
+  LeasedJob* job = jobs_.front();
   jobs_.pop_front();
   return job;
 }
 
-std::vector<Job*> WorkQueue::drain() {
+std::vector<LeasedJob*> WorkQueue::drain() {
   const std::lock_guard lock(mutex_);
-  std::vector<Job*> rest(jobs_.begin(), jobs_.end());
+  std::vector<LeasedJob*> rest(jobs_.begin(), jobs_.end());
   jobs_.clear();
   return rest;
 }

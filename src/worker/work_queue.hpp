@@ -5,18 +5,18 @@
 #include <mutex>
 #include <vector>
 
-#include "worker/job.hpp"
+#include "worker/leased_job.hpp"
 
 namespace stem {
 
 /// Jobs that are leased and wait for an executor. The broker thread puts, executors take.
 class WorkQueue {
  public:
-  void put(const std::vector<Job*>& jobs);
+  void put(const std::vector<LeasedJob*>& jobs);
   /// Waits for a job; null once the queue is closed and empty.
-  Job* take();
+  LeasedJob* take();
   /// Takes all that no executor has taken yet.
-  std::vector<Job*> drain();
+  std::vector<LeasedJob*> drain();
   /// No more will come; waiting executors return.
   void close();
   std::size_t size() const;
@@ -24,7 +24,7 @@ class WorkQueue {
  private:
   mutable std::mutex mutex_;
   std::condition_variable filled_;
-  std::deque<Job*> jobs_;
+  std::deque<LeasedJob*> jobs_;
   std::size_t waiting_ = 0;
   bool closed_ = false;
 };

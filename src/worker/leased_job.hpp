@@ -1,8 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <list>
-#include <memory>
 #include <mutex>
 #include <optional>
 #include <stem/task.hpp>
@@ -14,19 +12,18 @@ namespace stem {
 
 /// One delivery on its way through this process. Owned by the broker thread's list; an executor borrows it between
 /// taking it from the work queue and handing it back. `stage` decides who may touch what.
-struct Job {
+struct LeasedJob {
   /// queued → running → finished is the executor's way. The broker thread turns queued into given_back (shutdown,
   /// lost lease) and running into abandoned (hard time limit, hard stop, lost lease): then it settles the job itself
   /// or not at all, and the executor's outcome counts for nothing.
   enum class Stage { queued, running, finished, given_back, abandoned };
 
-  explicit Job(Delivery leased) : delivery(std::move(leased)) {}
+  explicit LeasedJob(Delivery leased) : delivery(std::move(leased)) {}
 
   Delivery delivery;
   std::atomic<Stage> stage{Stage::queued};
 
   // The broker thread's own.
-  std::list<std::unique_ptr<Job>>::iterator self;
   bool decided = false;   ///< what becomes of it is known and waits for the broker, or is known to the broker
   bool settled = false;   ///< its lease has been ended, or is lost
   bool returned = false;  ///< no executor has it any more
