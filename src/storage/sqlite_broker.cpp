@@ -78,18 +78,19 @@ std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
   try {
     SqliteTransaction transaction(*database_, SqliteAccess::write);
     jobs_.begin();
+    std::vector<SqliteJobs::NewJob> jobs;
     const auto now = clock_.wall();
     for (std::size_t i = 0; i < envelopes.size(); ++i) {
       const auto& envelope = envelopes[i];
-      added += jobs_.add({.id = envelope.id,
-                          .wire = wires[i],
-                          .queue = queues_.make(envelope.queue).number,
-                          .priority = envelope.priority,
-                          .attempt = envelope.attempt,
-                          .due = envelope.not_before,
-                          .lease = envelope.visibility_timeout},
-                         now);
+      jobs.push_back({.id = envelope.id,
+                      .wire = wires[i],
+                      .queue = queues_.make(envelope.queue).number,
+                      .priority = envelope.priority,
+                      .attempt = envelope.attempt,
+                      .due = envelope.not_before,
+                      .lease = envelope.visibility_timeout});
     }
+    added = jobs_.add(jobs, now);
     transaction.commit();
   } catch (...) {
     queues_.forget();

@@ -50,7 +50,16 @@ Error file_error(const std::string& path, int cause) {
 
 }  // namespace
 
-SqliteDatabase::SqliteDatabase(SqliteOptions options) : options_(std::move(options)), path_(options_.path) {
+struct SqliteDatabase::Statements {
+  explicit Statements(SqliteDatabase& database)
+      : begin(database, "BEGIN"),
+        begin_immediate(database, "BEGIN IMMEDIATE"),
+        commit(database, "COMMIT") {}
+  SqliteStatement begin, begin_immediate, commit;
+};
+
+SqliteDatabase::SqliteDatabase(SqliteOptions options)
+    : options_(std::move(options)), path_(options_.path), statements_(std::make_unique<Statements>(*this)) {
   try {
     create();
     connect();
@@ -61,7 +70,10 @@ SqliteDatabase::SqliteDatabase(SqliteOptions options) : options_(std::move(optio
   }
 }
 
-SqliteDatabase::~SqliteDatabase() { sqlite3_close(handle_); }
+SqliteDatabase::~SqliteDatabase() {
+  statements_.reset();
+  sqlite3_close(handle_);
+}
 
 void SqliteDatabase::create() const {
   struct stat there {};
@@ -201,7 +213,7 @@ SqliteStatement::~SqliteStatement() { sqlite3_finalize(statement_); }
 
 void SqliteStatement::prepare() {
   if (statement_ == nullptr &&
-      sqlite3_prepare_v3(database_.handle_, sql_, -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr) != SQLITE_OK)
+      sqlite3_prepare_v3(database_.handle_, sql_.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr) != SQLITE_OK)
     database_.fail();
 }
 
@@ -223,6 +235,7 @@ void SqliteStatement::bind(int index, std::optional<std::int64_t> value) {
 }
 
 std::int64_t SqliteStatement::execute() {
+  bound_ = 0;
   SqliteRows rows(database_, statement_);
   while (rows.next()) {
   }
@@ -232,7 +245,7 @@ std::int64_t SqliteStatement::execute() {
 SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess access)
     : database_(database), lock_(database.mutex_) {
   if (access == SqliteAccess::read) {
-    database.run("BEGIN");
+    database.statements_->begin.run();
     open_ = true;
     return;
   }
@@ -246,17 +259,18 @@ SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess acce
   // not synced is made durable by the next one that is, and never outlives one that came before it.
   const bool full = access == SqliteAccess::write && database.options_.sync_each_commit;
   if (full != database.full_) database.set_synchronous(full);
-  database.run("BEGIN IMMEDIATE");
+  database.statements_->begin_immediate.run();
   open_ = true;
 }
 
 SqliteTransaction::~SqliteTransaction() {
-  // SQLite has rolled back by itself after some errors; a second time does no harm.
-  if (open_) sqlite3_exec(database_.handle_, "ROLLBACK", nullptr, nullptr, nullptr);
+  // After some errors SQLite has rolled back by itself.
+  if (open_ && sqlite3_get_autocommit(database_.handle_) == 0)
+    sqlite3_exec(database_.handle_, "ROLLBACK", nullptr, nullptr, nullptr);
 }
 
 void SqliteTransaction::commit() {
-  database_.run("COMMIT");
+  database_.statements_->commit.run();
   open_ = false;
 }
 

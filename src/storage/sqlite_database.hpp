@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stem/error.hpp>
@@ -59,6 +60,8 @@ class SqliteDatabase {
   std::mutex mutex_;
   bool full_ = true;  // what `PRAGMA synchronous` says now
   SteadyTime busy_since_{};
+  struct Statements;  // of transactions
+  std::unique_ptr<Statements> statements_;
 };
 
 /// The rows of one run of a statement. Resets the statement when it goes out of scope.
@@ -86,8 +89,7 @@ class SqliteRows {
 /// A statement that is prepared when it is first used and kept. Only inside a transaction on its database.
 class SqliteStatement {
  public:
-  /// `sql` is not copied.
-  SqliteStatement(SqliteDatabase& database, const char* sql) : database_(database), sql_(sql) {}
+  SqliteStatement(SqliteDatabase& database, std::string sql) : database_(database), sql_(std::move(sql)) {}
   ~SqliteStatement();
   SqliteStatement(const SqliteStatement&) = delete;
   SqliteStatement& operator=(const SqliteStatement&) = delete;
@@ -96,17 +98,22 @@ class SqliteStatement {
   /// optional integers; text is not copied and must live until the call returns.
   template <class... Arguments>
   std::int64_t run(const Arguments&... arguments) {
-    prepare();
-    int index = 0;
-    (bind(++index, arguments), ...);
+    add(arguments...);
     return execute();
   }
-  /// The same for one that returns rows. Text must live as long as the rows.
+  /// Sets the next arguments of a statement with many, to be run() when it has all. Text must live until then.
+  template <class... Arguments>
+  void add(const Arguments&... arguments) {
+    prepare();
+    (bind(++bound_, arguments), ...);
+  }
+  /// Forgets the arguments that add() has set.
+  void clear() { bound_ = 0; }
+  /// Runs a statement that returns rows. Text must live as long as the rows.
   template <class... Arguments>
   SqliteRows query(const Arguments&... arguments) {
-    prepare();
-    int index = 0;
-    (bind(++index, arguments), ...);
+    add(arguments...);
+    bound_ = 0;
     return SqliteRows(database_, statement_);
   }
   /// The first column of the first row; empty without a row, or if it is NULL.
@@ -124,8 +131,9 @@ class SqliteStatement {
   std::int64_t execute();
 
   SqliteDatabase& database_;
-  const char* sql_;
+  std::string sql_;
   sqlite3_stmt* statement_ = nullptr;
+  int bound_ = 0;  // arguments set so far
 };
 
 /// What a transaction needs of the database.

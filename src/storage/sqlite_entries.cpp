@@ -3,10 +3,9 @@
 #include <algorithm>
 
 namespace stem {
-
 SqliteEntries::SqliteEntries(SqliteDatabase& database)
-    : latest_(database, "SELECT max(version) FROM entry"),
-      replace_(database, "REPLACE INTO entry(version, key, expires, value) VALUES(?, ?, ?, ?)"),
+    : replace_(database, "REPLACE INTO entry(version, key, expires, value) VALUES", "(?, ?, ?, ?)"),
+      latest_(database, "SELECT max(version) FROM entry"),
       expire_(database, "REPLACE INTO expiry(at, first, last) VALUES(?, ?, ?)"),
       expired_(database, "SELECT at, first, last FROM expiry WHERE at <= ? ORDER BY at LIMIT ?"),
       erase_(database, "DELETE FROM entry WHERE version BETWEEN ? AND ? AND expires <= ?"),
@@ -17,11 +16,12 @@ void SqliteEntries::put(std::span<const StoreWrite* const> writes, WallTime now)
   // Versions follow the clock, so that they grow even for a key that was erased and whose row no longer tells.
   auto version = std::max(latest_.number().value_or(0) + 1, now.time_since_epoch().count());
   auto first = version;
+  replace_.start(writes.size());
   for (std::size_t i = 0; i < writes.size(); ++i, ++version) {
     const auto& write = *writes[i];
     const auto expires = write.ttl == Duration{} ? std::optional<std::int64_t>()
                                                  : (now + write.ttl).time_since_epoch().count();
-    replace_.run(version, write.key, expires, write.value);
+    replace_.add(version, write.key, expires, write.value);
     if (i + 1 < writes.size() && writes[i + 1]->ttl == write.ttl) continue;
     note_expiry(first, version, write.ttl, now);
     first = version + 1;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "storage/sqlite_database.hpp"
+#include "storage/sqlite_insertion.hpp"
 #include "storage/store.hpp"
 
 namespace stem {
@@ -23,7 +24,8 @@ class SqliteEntries {
  private:
   void note_expiry(std::int64_t first, std::int64_t last, Duration ttl, WallTime now);
 
-  SqliteStatement latest_, replace_, expire_, expired_, erase_, forget_;
+  SqliteInsertion replace_;
+  SqliteStatement latest_, expire_, expired_, erase_, forget_;
 };
 
 }  // namespace stem

@@ -12,10 +12,9 @@ std::int64_t micros(WallTime time) { return time.time_since_epoch().count(); }
 
 SqliteJobs::SqliteJobs(SqliteDatabase& database, SqliteLeases& leases)
     : leases_(leases),
+      insert_(database, "INSERT INTO job(key, id, queue, since, due, lease, attempt, deliveries, wire) VALUES",
+              "(?, ?, ?, ?, ?, ?, ?, 0, ?)", " ON CONFLICT(id) DO NOTHING"),
       highest_(database, "SELECT max(key) FROM job WHERE key BETWEEN ? AND ?"),
-      insert_(database,
-              "INSERT INTO job(key, id, queue, since, due, lease, attempt, deliveries, wire) "
-              "VALUES(?, ?, ?, ?, ?, ?, ?, 0, ?) ON CONFLICT(id) DO NOTHING"),
       count_(database, "SELECT count(*) FROM job WHERE key BETWEEN ? AND ?"),
       remove_(database, "DELETE FROM job WHERE key BETWEEN ? AND ?"),
       move_(database,
@@ -41,12 +40,17 @@ SqliteKey SqliteJobs::next_key(Zone zone, std::int64_t queue, std::int64_t lane)
   return ++last;
 }
 
-bool SqliteJobs::add(const NewJob& job, WallTime now) {
-  const bool delayed = job.due && *job.due > now;
-  const auto key = next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
-  const auto due = delayed ? std::optional(micros(*job.due)) : std::nullopt;
-  const auto lease = job.lease ? std::optional<std::int64_t>(job.lease->count()) : std::nullopt;
-  return insert_.run(key.value(), job.id, job.queue, due.value_or(micros(now)), due, lease, job.attempt, job.wire) > 0;
+std::size_t SqliteJobs::add(std::span<const NewJob> jobs, WallTime now) {
+  insert_.start(jobs.size());
+  for (const auto& job : jobs) {
+    const bool delayed = job.due && *job.due > now;
+    // Where the id is taken the key stays unused: lanes may have gaps.
+    const auto key = next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
+    const auto due = delayed ? std::optional(micros(*job.due)) : std::nullopt;
+    const auto lease = job.lease ? std::optional<std::int64_t>(job.lease->count()) : std::nullopt;
+    insert_.add(key.value(), job.id, job.queue, due.value_or(micros(now)), due, lease, job.attempt, job.wire);
+  }
+  return insert_.changed();
 }
 
 bool SqliteJobs::remove(std::int64_t first, std::int64_t last) {

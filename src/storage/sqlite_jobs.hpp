@@ -2,11 +2,13 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <stem/json.hpp>
 #include <stem/time.hpp>
 #include <string_view>
 
 #include "storage/sqlite_database.hpp"
+#include "storage/sqlite_insertion.hpp"
 #include "storage/sqlite_key.hpp"
 #include "storage/sqlite_leases.hpp"
 
@@ -38,8 +40,8 @@ class SqliteJobs {
     std::optional<WallTime> due;    ///< in the future: delayed
     std::optional<Duration> lease;  ///< the lease that the producer asks for
   };
-  /// False if the id is taken.
-  bool add(const NewJob& job, WallTime now);
+  /// Adds those whose id is free; returns how many.
+  std::size_t add(std::span<const NewJob> jobs, WallTime now);
   /// Deletes the jobs with the keys from `first` to `last` if all of them are there.
   bool remove(std::int64_t first, std::int64_t last);
   /// The job's next run is at `due`, or at once if that has passed; `attempts` more are finished.
@@ -61,7 +63,8 @@ class SqliteJobs {
 
   SqliteLeases& leases_;
   std::map<std::int64_t, std::int64_t> last_keys_;  // of the lanes that this transaction has asked for, by first key
-  SqliteStatement highest_, insert_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, due_, promote_, deliver_;
+  SqliteInsertion insert_;
+  SqliteStatement highest_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, due_, promote_, deliver_;
 };
 
 }  // namespace stem

@@ -1,0 +1,204 @@
+// What the SQLite broker costs over the least that any queue on SQLite must do: both on the same disk, with the same
+// settings, the same batches and the same durability, taking turns in one run. The bare loop keeps no ids, priorities,
+// delays, leases of several workers, or results.
+//
+//     sqlite_broker_bench [ROUNDS] [JOBS]      in the current directory, which should be on a real disk
+
+#include <sqlite3.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <stdexcept>
+
+#include "core/id.hpp"
+#include "figure.hpp"
+#include "storage/open.hpp"
+
+using namespace stem;
+
+namespace {
+
+constexpr std::size_t batch_size = 100;
+constexpr std::size_t single_jobs = 1000;
+
+double seconds(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+std::vector<Envelope> some_jobs(std::size_t count) {
+  std::vector<Envelope> jobs;
+  for (std::size_t i = 0; i < count; ++i) {
+    Envelope job;
+    const auto now = Clock::system().wall();
+    job.id = new_id(now);
+    job.name = "bench.noop";
+    job.args = {{"number", i}};
+    job.enqueued_at = now;
+    job.max_retries = 3;
+    job.meta = {{"stem.task", "bench.noop"}};
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+/// The least that a queue on SQLite does.
+class BareQueue {
+ public:
+  explicit BareQueue(const std::string& path) {
+    check(sqlite3_open_v2(path.c_str(), &database_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr));
+    run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2048; PRAGMA secure_delete=OFF;"
+        "PRAGMA wal_autocheckpoint=2000; CREATE TABLE job(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL, wire TEXT NOT NULL)");
+    begin_ = prepare("BEGIN IMMEDIATE");
+    commit_ = prepare("COMMIT");
+    insert_ = prepare("INSERT INTO job(lease, wire) VALUES(0, ?)");
+    delete_ = prepare("DELETE FROM job WHERE id = ?");
+    lease_ = prepare("UPDATE job SET lease = ? WHERE id IN (SELECT id FROM job WHERE lease = 0 ORDER BY id LIMIT ?) "
+                     "RETURNING id, wire");
+  }
+  ~BareQueue() {
+    for (auto* statement : {begin_, commit_, insert_, delete_, lease_}) sqlite3_finalize(statement);
+    sqlite3_close(database_);
+  }
+  BareQueue(const BareQueue&) = delete;
+  BareQueue& operator=(const BareQueue&) = delete;
+
+  void publish(std::span<const std::string> wires) {
+    step(begin_);
+    for (const auto& wire : wires) {
+      sqlite3_bind_text(insert_, 1, wire.data(), static_cast<int>(wire.size()), SQLITE_STATIC);
+      step(insert_);
+    }
+    step(commit_);
+  }
+  std::size_t drain() {
+    std::size_t done = 0;
+    std::vector<std::int64_t> leased;
+    std::vector<std::string> wires;
+    do {
+      step(begin_);
+      for (const auto id : leased) {
+        sqlite3_bind_int64(delete_, 1, id);
+        step(delete_);
+      }
+      done += leased.size();
+      leased.clear();
+      wires.clear();
+      sqlite3_bind_int64(lease_, 1, Clock::system().wall().time_since_epoch().count());
+      sqlite3_bind_int64(lease_, 2, batch_size);
+      while (sqlite3_step(lease_) == SQLITE_ROW) {
+        leased.push_back(sqlite3_column_int64(lease_, 0));
+        wires.emplace_back(reinterpret_cast<const char*>(sqlite3_column_text(lease_, 1)),
+                           static_cast<std::size_t>(sqlite3_column_bytes(lease_, 1)));
+      }
+      check(sqlite3_reset(lease_));
+      step(commit_);
+    } while (!leased.empty());
+    return done;
+  }
+
+ private:
+  void check(int result) {
+    if (result != SQLITE_OK) throw std::runtime_error(sqlite3_errmsg(database_));
+  }
+  void run(const char* sql) { check(sqlite3_exec(database_, sql, nullptr, nullptr, nullptr)); }
+  void step(sqlite3_stmt* statement) {
+    sqlite3_step(statement);
+    check(sqlite3_reset(statement));
+  }
+  sqlite3_stmt* prepare(const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    check(sqlite3_prepare_v3(database_, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement, nullptr));
+    return statement;
+  }
+
+  sqlite3* database_ = nullptr;
+  sqlite3_stmt *begin_, *commit_, *insert_, *delete_, *lease_;
+};
+
+std::size_t drain(Broker& broker, const std::string& result) {
+  const Demand demand{.queues = {"default"}, .limit = batch_size, .consumer = "bench"};
+  std::vector<Settlement> settlements;
+  std::size_t done = 0;
+  do {
+    const auto next = broker.exchange(settlements, demand);
+    done += settlements.size();
+    settlements.clear();
+    for (const auto& delivery : next.deliveries)
+      settlements.push_back({delivery.receipt, Ack{}, StoreWrite{"result:" + delivery.id, result, std::chrono::hours{24}}});
+  } while (!settlements.empty());
+  return done;
+}
+
+struct Series {
+  std::vector<double> ours, ratios;
+  void add(double our_rate, double bare_rate) {
+    ours.push_back(our_rate);
+    ratios.push_back(our_rate / bare_rate);
+  }
+};
+
+/// Runs both, the one that goes first changing from round to round.
+void in_turn(bool first, const std::function<void()>& one, const std::function<void()>& other) {
+  first ? one() : other();
+  first ? other() : one();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::size_t rounds = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 11;
+  const std::size_t jobs = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 40'000;
+  Series single, bulk, drained;
+  for (std::size_t round = 0; round < rounds; ++round) {
+    std::string directory = "sqlite-bench-XXXXXX";
+    if (mkdtemp(directory.data()) == nullptr) throw std::runtime_error("mkdtemp");
+    const auto here = std::filesystem::absolute(directory);
+    {
+      BareQueue bare(here / "bare.db");
+      Config config;
+      config.broker_url = "sqlite://" + (here / "ours.db").string();
+      const auto storage = open_storage(config);
+      auto& broker = *storage.broker;
+      const bool first = round % 2 == 0;
+
+      const auto envelopes = some_jobs(jobs);
+      std::vector<std::string> wires;
+      for (const auto& envelope : envelopes) wires.push_back(to_wire(envelope));
+      const auto all = std::span(envelopes);
+      const auto all_wires = std::span<const std::string>(wires);
+      double ours = 0, theirs = 0;
+      in_turn(
+          first,
+          [&] { ours = seconds([&] { for (std::size_t i = 0; i < single_jobs; ++i) broker.publish(all.subspan(i, 1)); }); },
+          [&] { theirs = seconds([&] { for (std::size_t i = 0; i < single_jobs; ++i) bare.publish(all_wires.subspan(i, 1)); }); });
+      single.add(single_jobs / ours, single_jobs / theirs);
+      const auto in_batches = [&](auto rest, auto publish) {
+        for (rest = rest.subspan(single_jobs); !rest.empty(); rest = rest.subspan(std::min(batch_size, rest.size())))
+          publish(rest.first(std::min(batch_size, rest.size())));
+      };
+      in_turn(
+          first, [&] { ours = seconds([&] { in_batches(all, [&](auto part) { broker.publish(part); }); }); },
+          [&] { theirs = seconds([&] { in_batches(all_wires, [&](auto part) { bare.publish(part); }); }); });
+      const auto many = static_cast<double>(jobs - single_jobs);
+      bulk.add(many / ours, many / theirs);
+
+      const auto expect_all = [&](std::size_t done) {
+        if (done != jobs) throw std::runtime_error("drained " + std::to_string(done) + " of " + std::to_string(jobs));
+      };
+      const std::string result(100, 'r');
+      in_turn(
+          first, [&] { ours = seconds([&] { expect_all(drain(broker, result)); }); },
+          [&] { theirs = seconds([&] { expect_all(bare.drain()); }); });
+      drained.add(static_cast<double>(jobs) / ours, static_cast<double>(jobs) / theirs);
+    }
+    std::filesystem::remove_all(here);
+  }
+  print_figure("sqlite: drain with results, storage alone", median(drained.ours), "jobs/s", median(drained.ratios), 0.75);
+  print_figure("sqlite: publish in hundreds", median(bulk.ours), "jobs/s", median(bulk.ratios));
+  print_figure("sqlite: publish one by one", median(single.ours), "jobs/s", median(single.ratios));
+}
