@@ -19,8 +19,10 @@ std::vector<std::string> split_command(std::string_view line) {
     const char c = line[at];
     if (c == '\0') throw refuse("a NUL byte; remove it");
     if (quote == '\'') {
-      if (c == quote) quote = 0;
-      else word += c;
+      if (c == quote)
+        quote = 0;
+      else
+        word += c;
     } else if (c == '\\') {
       if (++at == line.size()) throw refuse("a backslash at the end; write \\\\ for one that is meant");
       if (line[at] == '\n') continue;  // a line continued, as in a shell
@@ -28,8 +30,10 @@ std::vector<std::string> split_command(std::string_view line) {
       word += line[at];
       in_word = true;
     } else if (quote == '"') {
-      if (c == quote) quote = 0;
-      else word += c;
+      if (c == quote)
+        quote = 0;
+      else
+        word += c;
     } else if (c == '\'' || c == '"') {
       quote = c;
       in_word = true;
@@ -44,7 +48,8 @@ std::vector<std::string> split_command(std::string_view line) {
   }
   if (quote) throw refuse("a quote is opened and never closed; close it");
   if (in_word) words.push_back(std::move(word));
-  if (words.empty() || words.front().empty()) throw refuse("no program; write the path of one and its arguments");
+  if (words.empty() || words.front().empty())
+    throw refuse("no program; write the path of one and its arguments");
   return words;
 }
 

@@ -27,7 +27,8 @@ ControlAddress::ControlAddress(const std::string& path) {
     const auto parent = slash == path.npos ? std::string(".") : path.substr(0, slash + 1);
     directory_.reset(open(parent.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory_)
-      throw Error(Exit::unavailable, "no worker answers at " + path + ": " + std::strerror(errno) + "; is the node started?");
+      throw Error(Exit::unavailable,
+                  "no worker answers at " + path + ": " + std::strerror(errno) + "; is the node started?");
     name = "/proc/self/fd/" + std::to_string(directory_.get()) + "/" + path.substr(slash + 1);
   }
   if (name.size() >= sizeof address_.sun_path)

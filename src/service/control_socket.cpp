@@ -42,10 +42,11 @@ struct ControlSocket::Server {
     Source io, timer;  // before the socket is closed, its source is gone: declared after it
   };
 
-  Server(sd_event* loop, std::string path, Answer answer) : loop(loop), path(std::move(path)), answer(std::move(answer)) {}
+  Server(sd_event* loop, std::string path, Answer answer)
+      : loop(loop), path(std::move(path)), answer(std::move(answer)) {}
 
   ~Server() {
-    struct stat status{};
+    struct stat status {};
     if (listener && lstat(path.c_str(), &status) == 0 && status.st_dev == device && status.st_ino == inode)
       unlink(path.c_str());
   }
@@ -65,11 +66,11 @@ struct ControlSocket::Server {
       umask(mask);
       if (error)
         throw refuse(error == EACCES || error == EPERM ? Exit::no_permission
-                     : error == EADDRINUSE            ? Exit::try_again
-                                                      : Exit::cannot_create,
+                     : error == EADDRINUSE             ? Exit::try_again
+                                                       : Exit::cannot_create,
                      std::strerror(error));
     }
-    struct stat status{};
+    struct stat status {};
     if (lstat(path.c_str(), &status) == 0) device = status.st_dev, inode = status.st_ino;
     if (::listen(listener.get(), 128) != 0) throw refuse(Exit::cannot_create, std::strerror(errno));
     sd_event_source* source = nullptr;
@@ -78,9 +79,10 @@ struct ControlSocket::Server {
     accepting.reset(source);
   }
 
-  /// Removes a socket that a dead worker has left. The node's lock is ours, so no living one can come between.
+  /// Removes a socket that a dead worker has left. The node's lock is ours, so no living one can come
+  /// between.
   void clear_the_way() const {
-    struct stat status{};
+    struct stat status {};
     if (lstat(path.c_str(), &status) != 0) return;
     if (!S_ISSOCK(status.st_mode))
       throw refuse(Exit::no_permission, "something that is not a socket is in the way; remove it");
@@ -90,7 +92,8 @@ struct ControlSocket::Server {
     const Descriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     const ControlAddress address(path);
     if (connect(probe.get(), address.get(), address.size()) == 0 || errno == EAGAIN)
-      throw refuse(Exit::try_again, "another worker answers there; stop that one, or give this node another name");
+      throw refuse(Exit::try_again,
+                   "another worker answers there; stop that one, or give this node another name");
     if (unlink(path.c_str()) != 0 && errno != ENOENT) throw refuse(Exit::no_permission, std::strerror(errno));
   }
 
@@ -113,24 +116,29 @@ struct ControlSocket::Server {
       client.self = std::prev(clients.end());
       client.socket = std::move(socket);
       sd_event_source* source = nullptr;
-      if (sd_event_add_io(loop, &source, client.socket.get(), EPOLLIN, on_client, &client) >= 0) client.io.reset(source);
+      if (sd_event_add_io(loop, &source, client.socket.get(), EPOLLIN, on_client, &client) >= 0)
+        client.io.reset(source);
       source = nullptr;
-      if (sd_event_add_time_relative(loop, &source, CLOCK_MONOTONIC, patience, 100'000, on_late, &client) >= 0)
+      if (sd_event_add_time_relative(loop, &source, CLOCK_MONOTONIC, patience, 100'000, on_late, &client) >=
+          0)
         client.timer.reset(source);
       if (!client.io || !client.timer) clients.pop_back();
     }
   }
 
-  /// The client that has been silent for longest goes: a crowd of idle connections cannot shut out a question. If even
-  /// that one has just come, or there is none to send away, accepting rests a moment, lest the loop spins. False then.
+  /// The client that has been silent for longest goes: a crowd of idle connections cannot shut out a
+  /// question. If even that one has just come, or there is none to send away, accepting rests a moment, lest
+  /// the loop spins. False then.
   bool make_room() {
-    if (!clients.empty() && std::chrono::steady_clock::now() - clients.front().heard > std::chrono::microseconds(grace)) {
+    if (!clients.empty() &&
+        std::chrono::steady_clock::now() - clients.front().heard > std::chrono::microseconds(grace)) {
       clients.pop_front();
       return true;
     }
     sd_event_source_set_enabled(accepting.get(), SD_EVENT_OFF);
     sd_event_source* source = nullptr;
-    if (sd_event_add_time_relative(loop, &source, CLOCK_MONOTONIC, grace, 0, on_rested, this) >= 0) resting.reset(source);
+    if (sd_event_add_time_relative(loop, &source, CLOCK_MONOTONIC, grace, 0, on_rested, this) >= 0)
+      resting.reset(source);
     return false;
   }
   static int on_rested(sd_event_source*, std::uint64_t, void* self) {
@@ -169,10 +177,12 @@ struct ControlSocket::Server {
       client.out = respond(std::string_view(client.in).substr(0, end));
       client.in.erase(0, end + 1);
     }
-    const auto count = send(client.socket.get(), client.out.data(), client.out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto count =
+        send(client.socket.get(), client.out.data(), client.out.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (count < 0 && errno != EAGAIN && errno != EINTR) return false;
     client.out.erase(0, static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
-    // A question that is waiting already is answered at the loop's next turn: watched for writing, it wakes us.
+    // A question that is waiting already is answered at the loop's next turn: watched for writing, it wakes
+    // us.
     const bool more = !client.out.empty() || client.in.find('\n') != client.in.npos;
     sd_event_source_set_io_events(client.io.get(), more ? EPOLLOUT : EPOLLIN);
     if (client.out.empty()) {
@@ -183,7 +193,9 @@ struct ControlSocket::Server {
     return true;
   }
 
-  static std::string refused(const std::string& why) { return Json{{"v", 1}, {"refused", why}}.dump() + "\n"; }
+  static std::string refused(const std::string& why) {
+    return Json{{"v", 1}, {"refused", why}}.dump() + "\n";
+  }
 
   std::string respond(std::string_view line) const {
     const auto request = Json::parse(line, nullptr, false);
@@ -217,6 +229,8 @@ ControlSocket::ControlSocket(sd_event* loop, std::string path, Answer answer)
 
 ControlSocket::~ControlSocket() = default;
 
-const std::string& ControlSocket::path() const { return server_->path; }
+const std::string& ControlSocket::path() const {
+  return server_->path;
+}
 
 }  // namespace stem

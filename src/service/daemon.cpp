@@ -1,6 +1,5 @@
 #include "service/daemon.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <systemd/sd-event.h>
@@ -14,96 +13,50 @@
 #include <stem/error.hpp>
 #include <stem/version.hpp>
 
-#include "core/descriptor.hpp"
 #include "service/control_socket.hpp"
 #include "service/directories.hpp"
 #include "service/node_template.hpp"
 #include "service/pidfile.hpp"
+#include "service/signal_pipe.hpp"
 
 namespace stem {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration busy_tick = 1s;    // while something goes on that STATUS= shows
-constexpr Duration idle_tick = 15s;   // without a watchdog
-constexpr Duration extension = 15s;   // each EXTEND_TIMEOUT_USEC=, renewed every `renewal` while there is progress
+constexpr Duration busy_tick = 1s;   // while something goes on that STATUS= shows
+constexpr Duration idle_tick = 15s;  // without a watchdog
+constexpr Duration extension =
+    15s;  // each EXTEND_TIMEOUT_USEC=, renewed every `renewal` while there is progress
 constexpr Duration renewal = 5s;
 
-std::int64_t ms(Duration length) { return std::chrono::duration_cast<std::chrono::milliseconds>(length).count(); }
+std::int64_t ms(Duration length) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(length).count();
+}
 
 /// The errno that says best why we leave, for ERRNO=.
 int errno_of(int exit_status) {
   switch (static_cast<Exit>(exit_status)) {
-    case Exit::ok: return 0;
+    case Exit::ok:
+      return 0;
     case Exit::usage:
     case Exit::data:
-    case Exit::config: return EINVAL;
-    case Exit::no_input: return ENOENT;
-    case Exit::unavailable: return ENOTCONN;
-    case Exit::cannot_create: return EIO;
-    case Exit::try_again: return EAGAIN;
-    case Exit::no_permission: return EACCES;
-    default: return 0;
+    case Exit::config:
+      return EINVAL;
+    case Exit::no_input:
+      return ENOENT;
+    case Exit::unavailable:
+      return ENOTCONN;
+    case Exit::cannot_create:
+      return EIO;
+    case Exit::try_again:
+      return EAGAIN;
+    case Exit::no_permission:
+      return EACCES;
+    default:
+      return 0;
   }
 }
-
-// Signals come through a pipe, not by blocking them: a program that a handler starts would inherit the blocked ones and
-// could not be stopped any more. For the same reason SIGPIPE has a handler, and is not ignored.
-int signal_pipe = -1;
-void on_signal(int number) {
-  const int error = errno;
-  const auto byte = static_cast<unsigned char>(number);
-  [[maybe_unused]] const auto count = write(signal_pipe, &byte, 1);
-  errno = error;
-}
-
-class Signals {
- public:
-  Signals() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
-      throw Error(Exit::software, std::string("cannot make a pipe: ") + std::strerror(errno));
-    read_.reset(ends[0]);
-    write_.reset(ends[1]);
-    signal_pipe = ends[1];
-    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH}) handle(number, on_signal);
-    if (!isatty(STDIN_FILENO))
-      for (const int number : {SIGTSTP, SIGTTIN, SIGTTOU}) handle(number, on_signal);
-    handle(SIGPIPE, [](int) {});
-  }
-  ~Signals() {
-    for (int i = 0; i < count_; ++i) sigaction(old_[i].number, &old_[i].action, nullptr);
-    signal_pipe = -1;
-  }
-
-  int fd() const { return read_.get(); }
-  /// The next signal that has come, or 0.
-  int next() const {
-    unsigned char number = 0;
-    return read(read_.get(), &number, 1) == 1 ? number : 0;
-  }
-
- private:
-  void handle(int number, void (*handler)(int)) {
-    struct sigaction action{};
-    action.sa_handler = handler;
-    action.sa_flags = SA_RESTART;
-    sigaction(number, &action, &old_[count_].action);
-    old_[count_++].number = number;
-    sigset_t one;
-    sigemptyset(&one);
-    sigaddset(&one, number);
-    pthread_sigmask(SIG_UNBLOCK, &one, nullptr);
-  }
-
-  Descriptor read_, write_;
-  struct {
-    int number;
-    struct sigaction action;
-  } old_[16] = {};
-  int count_ = 0;
-};
 
 struct FreeLoop {
   void operator()(sd_event* loop) const { sd_event_unref(loop); }
@@ -117,7 +70,7 @@ using Source = std::unique_ptr<sd_event_source, FreeSource>;
 class Service {
  public:
   Service(const ServiceSettings& settings, Notify& notify, LogOutput& log)
-      : settings_(settings), notify_(notify), log_(log) {
+      : settings_(settings), notify_(notify), log_(log), signals_(handled()) {
     sd_event* loop = nullptr;
     check(sd_event_new(&loop));
     loop_.reset(loop);
@@ -137,7 +90,10 @@ class Service {
     sd_event_source* timer = nullptr;
     check(sd_event_add_time(
         loop_.get(), &timer, CLOCK_MONOTONIC, 0, 20'000,
-        [](sd_event_source*, std::uint64_t, void* self) { return static_cast<Service*>(self)->guard(&Service::tick); }, this));
+        [](sd_event_source*, std::uint64_t, void* self) {
+          return static_cast<Service*>(self)->guard(&Service::tick);
+        },
+        this));
     timer_.reset(timer);
     check(sd_event_loop(loop_.get()));
     if (error_) std::rethrow_exception(error_);
@@ -146,6 +102,14 @@ class Service {
 
  private:
   enum class Phase { starting, running, stopping };
+
+  /// A daemon has no terminal: what one would stop and resume a program with is the workload's business
+  /// there.
+  static std::vector<int> handled() {
+    std::vector<int> numbers = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH};
+    if (!isatty(STDIN_FILENO)) numbers.insert(numbers.end(), {SIGTSTP, SIGTTIN, SIGTTOU});
+    return numbers;
+  }
 
   static void check(int result) {
     if (result < 0) throw Error(Exit::software, std::string("event loop: ") + std::strerror(-result));
@@ -171,11 +135,20 @@ class Service {
   void take_signals() {
     while (const int number = signals_.next()) {
       switch (number) {
-        case SIGTERM: stop(StopMode::warm, "SIGTERM"); break;
-        case SIGINT: stop(StopMode::soft, "SIGINT"); break;
-        case SIGQUIT: stop(StopMode::hard, "SIGQUIT"); break;
-        case SIGHUP: reload(); break;
-        default: workload_->signal(number);
+        case SIGTERM:
+          stop(StopMode::warm, "SIGTERM");
+          break;
+        case SIGINT:
+          stop(StopMode::soft, "SIGINT");
+          break;
+        case SIGQUIT:
+          stop(StopMode::hard, "SIGQUIT");
+          break;
+        case SIGHUP:
+          reload();
+          break;
+        default:
+          workload_->signal(number);
       }
     }
     tick();
@@ -194,8 +167,10 @@ class Service {
     const auto vitals = workload_->vitals();
     if (const auto status = workload_->finished()) return leave(*status);
     if (phase_ == Phase::starting) {
-      if (vitals.ready) become_ready(vitals, now);
-      else wait_for_start(vitals, now);
+      if (vitals.ready)
+        become_ready(vitals, now);
+      else
+        wait_for_start(vitals, now);
     }
     if (phase_ == Phase::stopping && !drain(vitals, now)) return;
     watch_progress(vitals, now);
@@ -245,8 +220,9 @@ class Service {
         spdlog::info("all parts make progress again");
       else
         spdlog::error("no progress: {}{}", stuck,
-                      !notify_.watchdog_limit()      ? "; no watchdog is set for this service"
-                      : phase_ == Phase::running ? "; the watchdog is not fed any more" : "");
+                      !notify_.watchdog_limit()  ? "; no watchdog is set for this service"
+                      : phase_ == Phase::running ? "; the watchdog is not fed any more"
+                                                 : "");
       stuck_ = stuck;
     }
     const auto limit = notify_.watchdog_limit();
@@ -270,7 +246,8 @@ class Service {
                                                 : settings_.hard_limit;
     deadline_ = now + limit;
     const char* words[] = {"finishing what runs", "asking what runs to stop", "putting back what runs"};
-    spdlog::info("stopping ({}): {}, for {} at the most", reason, words[static_cast<int>(mode)], format_duration(limit));
+    spdlog::info("stopping ({}): {}, for {} at the most", reason, words[static_cast<int>(mode)],
+                 format_duration(limit));
     const bool first = phase_ != Phase::stopping;
     phase_ = Phase::stopping;
     workload_->stop(mode);
@@ -282,12 +259,14 @@ class Service {
     notify_.stopping(std::min<Duration>(extension, limit + settings_.hard_limit), last_line_);
   }
 
-  /// While stopping: asks for more time as long as there is progress, up to the limit; then harder. False: we are gone.
+  /// While stopping: asks for more time as long as there is progress, up to the limit; then harder. False: we
+  /// are gone.
   bool drain(const Vitals& vitals, SteadyTime now) {
     if (now >= deadline_) {
       if (mode_ == StopMode::hard) {
-        spdlog::critical("what runs did not end within {}: leaving it; its jobs are taken over when their leases end",
-                         format_duration(settings_.hard_limit));
+        spdlog::critical(
+            "what runs did not end within {}: leaving it; its jobs are taken over when their leases end",
+            format_duration(settings_.hard_limit));
         abandon();
       }
       spdlog::warn("not done in time: {}", vitals.status);
@@ -318,8 +297,13 @@ class Service {
     const auto vitals = workload_->vitals();
     if (phase_ != Phase::stopping && *exit_status_ == 0) notify_.stopping(settings_.hard_limit);
     notify_.leaving(*exit_status_, errno_of(*exit_status_), vitals.status);
-    if (*exit_status_ == 0) spdlog::info("ended: {}", vitals.status);
-    else spdlog::error("ended with status {}: {}", *exit_status_, vitals.status);
+    // A foreign program that the asked-for signal has ended did as it was told.
+    const bool as_told =
+        phase_ == Phase::stopping && (*exit_status_ == 128 + SIGTERM || *exit_status_ == 128 + SIGINT);
+    if (*exit_status_ == 0 || as_told)
+      spdlog::info("ended: {}", vitals.status);
+    else
+      spdlog::error("ended with status {}: {}", *exit_status_, vitals.status);
     sd_event_exit(loop_.get(), 0);
   }
 
@@ -353,7 +337,9 @@ class Service {
     health["version"] = version;
     health["pid"] = getpid();
     health["child"] = vitals.child ? Json(*vitals.child) : Json();
-    health["state"] = phase_ == Phase::starting ? "starting" : phase_ == Phase::running ? "running" : "stopping";
+    health["state"] = phase_ == Phase::starting  ? "starting"
+                      : phase_ == Phase::running ? "running"
+                                                 : "stopping";
     health["ready"] = phase_ == Phase::running;
     health["statusText"] = status_line(vitals);
     health["stuck"] = vitals.stuck;
@@ -385,7 +371,7 @@ class Service {
   const ServiceSettings& settings_;
   Notify& notify_;
   LogOutput& log_;
-  Signals signals_;
+  SignalPipe signals_;
   std::unique_ptr<sd_event, FreeLoop> loop_;
   std::vector<Source> sources_;
   Source timer_;
@@ -410,17 +396,35 @@ class Service {
   std::exception_ptr error_;
 };
 
+std::unique_ptr<Pidfile> lock_node(const ServiceSettings& settings) {
+  const auto path = settings.runtime_dir + "/" + settings.node + ".lock";
+  try {
+    auto lock = std::make_unique<Pidfile>(path);
+    lock->write();
+    return lock;
+  } catch (const Error& error) {
+    const auto holder = read_pidfile(path);
+    if (error.code() != Exit::try_again || !holder.running()) throw;
+    throw Error(Exit::try_again, "node " + settings.node + " runs already (pid " +
+                                     std::to_string(holder.pid) + ", lock " + path +
+                                     "); stop it first, or give this one another name");
+  }
+}
+
 int run_with(const ServiceSettings& settings, Notify& notify,
              const std::function<std::unique_ptr<Workload>(ServiceOutputs)>& make) {
   const auto owner = Owner::self();
   if (!settings.logfile.empty()) make_parent_directories(settings.logfile, owner, settings.private_dirs);
-  LogOutput log({.node = settings.node, .file = settings.logfile, .level = settings.log_level, .colour = settings.colour});
+  LogOutput log({.node = settings.node,
+                 .file = settings.logfile,
+                 .level = settings.log_level,
+                 .colour = settings.colour});
   make_directories(settings.runtime_dir, owner, settings.private_dirs);
   if (!settings.pidfile.empty()) make_parent_directories(settings.pidfile, owner, settings.private_dirs);
 
-  // One worker a node and runtime directory, with or without a pidfile of its own. Held until all else has ended.
-  Pidfile lock(settings.runtime_dir + "/" + settings.node + ".lock");
-  lock.write();
+  // One worker a node and runtime directory, with or without a pidfile of its own. Held until all else has
+  // ended.
+  const auto lock = lock_node(settings);
   std::optional<Pidfile> pidfile;
   if (!settings.pidfile.empty()) {
     pidfile.emplace(settings.pidfile);
@@ -429,7 +433,7 @@ int run_with(const ServiceSettings& settings, Notify& notify,
   Service service(settings, notify, log);
   service.on_abandon = [&] {
     if (pidfile) unlink(pidfile->path().c_str());
-    unlink(lock.path().c_str());
+    unlink(lock->path().c_str());
   };
   const auto workload = make({notify, log});
   return service.run(*workload);
@@ -447,7 +451,8 @@ ServiceSettings ServiceSettings::from(const Config& config, const Environment& e
   settings.pidfile = path(config.pidfile);
   settings.logfile = path(config.logfile);
   settings.log_level = config.log_level;
-  settings.runtime_dir = std::filesystem::absolute(stem::runtime_dir(config, environment)).lexically_normal().string();
+  settings.runtime_dir =
+      std::filesystem::absolute(stem::runtime_dir(config, environment)).lexically_normal().string();
   settings.drain_limit = config.drain_limit;
   return settings;
 }

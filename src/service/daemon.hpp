@@ -2,19 +2,19 @@
 
 #include <functional>
 #include <memory>
+#include <stem/config.hpp>
+#include <string>
 #include "service/log_output.hpp"
 #include "service/notify.hpp"
 #include "service/workload.hpp"
-#include <stem/config.hpp>
-#include <string>
 
 namespace stem {
 
 /// What a service needs to know besides its work. Paths are expanded, not templates.
 struct ServiceSettings {
   std::string node = "worker";
-  std::string pidfile;      ///< empty = none
-  std::string logfile;      ///< empty = journal or standard error
+  std::string pidfile;  ///< empty = none
+  std::string logfile;  ///< empty = journal or standard error
   std::string log_level = "info";
   bool colour = true;       ///< on a terminal
   std::string runtime_dir;  ///< of the control socket; made if missing
@@ -23,7 +23,7 @@ struct ServiceSettings {
   Duration soft_limit = std::chrono::seconds{30};   ///< the same for a soft stop
   Duration hard_limit = std::chrono::seconds{5};    ///< a hard stop takes no longer: then we leave
   Duration start_limit = std::chrono::minutes{5};   ///< until READY: then exit 69
-  std::function<void()> on_ready;  ///< after READY=1
+  std::function<void()> on_ready;                   ///< after READY=1
 
   /// From the configuration, with templates expanded for this start.
   static ServiceSettings from(const Config& config, const Environment& environment);
@@ -35,10 +35,11 @@ struct ServiceOutputs {
   LogOutput& log;
 };
 
-/// Runs one workload as a good service, on this thread, until it ends: log, pidfile, control socket, readiness, status
-/// and watchdog, and the signals TERM (warm stop; again: harder), INT (soft), QUIT (hard), HUP (reload and reopen the
-/// log). Blocks signals for this and all later threads; `make` is called after that and may start threads in start().
-/// Returns the exit status. Throws Error for what is wrong before the workload runs.
+/// Runs one workload as a good service, on this thread, until it ends: log, pidfile, control socket,
+/// readiness, status and watchdog, and the signals TERM (warm stop; again: harder), INT (soft), QUIT (hard),
+/// HUP (reload and reopen the log). Blocks signals for this and all later threads; `make` is called after
+/// that and may start threads in start(). Returns the exit status. Throws Error for what is wrong before the
+/// workload runs.
 int run_service(const ServiceSettings& settings,
                 const std::function<std::unique_ptr<Workload>(ServiceOutputs)>& make);
 

@@ -54,11 +54,13 @@ void leave_all_behind(const DetachSettings& settings, int keep) {
   umask(022);
   if (chdir(settings.workdir.c_str()) != 0)
     throw Error(errno == EACCES ? Exit::no_permission : Exit::config,
-                "cannot use working directory " + settings.workdir + ": " + std::strerror(errno) + "; make it or name another");
+                "cannot use working directory " + settings.workdir + ": " + std::strerror(errno) +
+                    "; make it or name another");
   const Descriptor in(open("/dev/null", O_RDONLY | O_CLOEXEC));
   const Descriptor out(settings.logfile.empty() ? Descriptor(open("/dev/null", O_WRONLY | O_CLOEXEC))
                                                 : open_log_file(settings.logfile));
-  if (!in || !out) throw Error(Exit::cannot_create, std::string("cannot open /dev/null: ") + std::strerror(errno));
+  if (!in || !out)
+    throw Error(Exit::cannot_create, std::string("cannot open /dev/null: ") + std::strerror(errno));
   dup2(in.get(), STDIN_FILENO);
   dup2(out.get(), STDOUT_FILENO);
   dup2(out.get(), STDERR_FILENO);
@@ -97,16 +99,19 @@ void leave_all_behind(const DetachSettings& settings, int keep) {
 
 }  // namespace
 
-pid_t start_detached(const DetachSettings& settings, const std::function<int(const std::function<void()>& ready)>& body) {
+pid_t start_detached(const DetachSettings& settings,
+                     const std::function<int(const std::function<void()>& ready)>& body) {
   const auto deadline = std::chrono::steady_clock::now() + settings.timeout;
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) throw Error(Exit::software, std::string("cannot make a pipe: ") + std::strerror(errno));
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    throw Error(Exit::software, std::string("cannot make a pipe: ") + std::strerror(errno));
   Descriptor reports(ends[0]), writer(ends[1]);
   const Subreaper subreaper;
   std::fflush(nullptr);  // or the background process would print it again
 
   const auto cannot_fork = [] {
-    return Error(Exit::try_again, std::string("cannot start a process: ") + std::strerror(errno) + "; see LimitNPROC or ulimit -u");
+    return Error(Exit::try_again, std::string("cannot start a process: ") + std::strerror(errno) +
+                                      "; see LimitNPROC or ulimit -u");
   };
   const auto between = fork();
   if (between < 0) throw cannot_fork();
@@ -128,7 +133,8 @@ pid_t start_detached(const DetachSettings& settings, const std::function<int(con
 
   pid_t pid = 0;
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd poll{.fd = reports.get(), .events = POLLIN, .revents = 0};
     const int ready = ::poll(&poll, 1, static_cast<int>(std::max<std::int64_t>(0, left.count())));
     if (ready < 0 && errno == EINTR) continue;
@@ -138,8 +144,8 @@ pid_t start_detached(const DetachSettings& settings, const std::function<int(con
         kill(pid, SIGKILL);
         waitpid(pid, nullptr, 0);
       }
-      throw Error(Exit::try_again, "the background process was not ready within " + format_duration(settings.timeout) +
-                                       " and was ended; see its log");
+      throw Error(Exit::try_again, "the background process was not ready within " +
+                                       format_duration(settings.timeout) + " and was ended; see its log");
     }
     Report report;
     const auto length = read(reports.get(), &report, sizeof report);
@@ -156,11 +162,13 @@ pid_t start_detached(const DetachSettings& settings, const std::function<int(con
     if (pid == 0 || waitpid(pid, &status, 0) != pid)
       throw Error(Exit::software, "the background process ended before it was ready; see its log");
     if (WIFSIGNALED(status))
-      throw Error(Exit::software, "the background process was killed by signal " + std::to_string(WTERMSIG(status)) +
-                                      " (" + strsignal(WTERMSIG(status)) + ") before it was ready; see its log");
+      throw Error(Exit::software, "the background process was killed by signal " +
+                                      std::to_string(WTERMSIG(status)) + " (" + strsignal(WTERMSIG(status)) +
+                                      ") before it was ready; see its log");
     const int code = WEXITSTATUS(status);
     throw Error(code ? static_cast<Exit>(code) : Exit::unhealthy,
-                "the background process ended with status " + std::to_string(code) + " before it was ready; see its log");
+                "the background process ended with status " + std::to_string(code) +
+                    " before it was ready; see its log");
   }
 }
 

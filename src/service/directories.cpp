@@ -13,8 +13,8 @@
 #include <filesystem>
 #include <stem/error.hpp>
 
-#include "core/name.hpp"
 #include "core/descriptor.hpp"
+#include "core/name.hpp"
 
 namespace stem {
 namespace {
@@ -40,7 +40,7 @@ class Walk {
   void run() {
     current_.reset(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!current_) fail("/", errno);
-    struct stat root{};
+    struct stat root {};
     if (fstat(current_.get(), &root) != 0) fail("/", errno);
     // Root, or, in a user namespace without root (PrivateUsers=), the id that stands for everyone outside.
     system_ = root.st_uid;
@@ -69,7 +69,7 @@ class Walk {
     } else if (!next) {
       fail(at, errno);
     } else {
-      struct stat status{};
+      struct stat status {};
       if (fstat(next.get(), &status) != 0) fail(at, errno);
       if (S_ISLNK(status.st_mode)) {
         if (++links_ > most_links) fail(at, ELOOP);
@@ -89,7 +89,8 @@ class Walk {
         if (status.st_uid != owner_.user)
           throw Error(Exit::no_permission, "will not use directory " + path_ + ": " + at +
                                                " is a symbolic link to a place that belongs to " +
-                                               user_name(status.st_uid) + ", not to " + user_name(owner_.user) +
+                                               user_name(status.st_uid) + ", not to " +
+                                               user_name(owner_.user) +
                                                "; remove the link or name another directory");
       } else if (!S_ISDIR(status.st_mode)) {
         fail(at, ENOTDIR);
@@ -99,11 +100,13 @@ class Walk {
     at_ = std::move(at);
   }
 
-  /// A link that only the system's owner can have made: it belongs to them, in a directory where no one else writes.
+  /// A link that only the system's owner can have made: it belongs to them, in a directory where no one else
+  /// writes.
   bool trusted(const struct stat& link) const {
-    struct stat directory{};
+    struct stat directory {};
     if (link.st_uid != system_ || fstat(current_.get(), &directory) != 0) return false;
-    return directory.st_uid == system_ && (!(directory.st_mode & (S_IWGRP | S_IWOTH)) || directory.st_mode & S_ISVTX);
+    return directory.st_uid == system_ &&
+           (!(directory.st_mode & (S_IWGRP | S_IWOTH)) || directory.st_mode & S_ISVTX);
   }
 
   Descriptor make(const std::string& name, const std::string& at) {
@@ -112,9 +115,10 @@ class Walk {
     umask(mask);
     if (error && error != EEXIST) fail(at, error);
     Descriptor made(openat(current_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    struct stat status{};
+    struct stat status {};
     if (!made || fstat(made.get(), &status) != 0) fail(at, errno);
-    // Whoever may rename in the parent may have put something else here meanwhile: own only what is fresh and empty.
+    // Whoever may rename in the parent may have put something else here meanwhile: own only what is fresh and
+    // empty.
     const bool fresh = status.st_uid == geteuid() && (status.st_mode & 0777) == 0700 && status.st_nlink <= 2;
     if (!fresh) return made;
     if ((status.st_uid != owner_.user || status.st_gid != owner_.group) && geteuid() == 0 &&
@@ -125,11 +129,12 @@ class Walk {
   }
 
   void check_usable() const {
-    struct stat status{};
+    struct stat status {};
     if (fstat(current_.get(), &status) != 0) fail(path_, errno);
     if (status.st_uid != owner_.user && status.st_uid != system_ && status.st_uid != 0)
       throw Error(Exit::no_permission, "will not use directory " + path_ + ": it belongs to " +
-                                           user_name(status.st_uid) + ", not to " + user_name(owner_.user) + "; " + remedy());
+                                           user_name(status.st_uid) + ", not to " + user_name(owner_.user) +
+                                           "; " + remedy());
     if (owner_.user == geteuid()) {
       if (faccessat(current_.get(), ".", W_OK | X_OK, AT_EACCESS) != 0) fail(path_, errno);
       return;
@@ -172,17 +177,21 @@ class Walk {
 
 }  // namespace
 
-Owner Owner::self() { return {geteuid(), getegid()}; }
+Owner Owner::self() {
+  return {geteuid(), getegid()};
+}
 
 Owner Owner::named(const std::string& user, const std::string& group) {
   const auto* account = getpwnam(user.c_str());
   if (!account)
-    throw Error(Exit::config, "there is no user `" + printable(user) + "` on this machine; create it or name another");
+    throw Error(Exit::config,
+                "there is no user `" + printable(user) + "` on this machine; create it or name another");
   Owner owner{account->pw_uid, account->pw_gid};
   if (group.empty()) return owner;
   const auto* entry = getgrnam(group.c_str());
   if (!entry)
-    throw Error(Exit::config, "there is no group `" + printable(group) + "` on this machine; create it or name another");
+    throw Error(Exit::config,
+                "there is no group `" + printable(group) + "` on this machine; create it or name another");
   owner.group = entry->gr_gid;
   return owner;
 }
@@ -204,12 +213,13 @@ std::string runtime_dir(const Config& config, const Environment& environment) {
     return found == environment.end() ? std::string() : found->second;
   };
   if (!config.runtime_dir.empty()) return config.runtime_dir;
-  if (const auto list = variable("RUNTIME_DIRECTORY"); list.starts_with('/')) return list.substr(0, list.find(':'));
+  if (const auto list = variable("RUNTIME_DIRECTORY"); list.starts_with('/'))
+    return list.substr(0, list.find(':'));
   if (geteuid() == 0) return "/run/stem";
   if (const auto home = variable("XDG_RUNTIME_DIR"); home.starts_with('/')) return home + "/stem";
 
   const auto path = "/tmp/stem-" + std::to_string(geteuid());
-  struct stat status{};
+  struct stat status {};
   if (lstat(path.c_str(), &status) == 0 &&
       (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || status.st_mode & (S_IWGRP | S_IWOTH)))
     throw Error(Exit::no_permission, "will not use " + path + ": it is not a directory that is ours alone; " +

@@ -7,20 +7,25 @@
 #include <cstring>
 #include <stem/error.hpp>
 
-#include "core/name.hpp"
 #include "core/descriptor.hpp"
+#include "core/name.hpp"
 
 extern char** environ;
 
 namespace stem {
 namespace {
 
-// systemd refuses larger files (READ_FULL_BYTES_MAX), the kernel longer assignments (MAX_ARG_STRLEN, NUL included).
+// systemd refuses larger files (READ_FULL_BYTES_MAX), the kernel longer assignments (MAX_ARG_STRLEN, NUL
+// included).
 constexpr std::size_t longest_file = 64 * 1024 * 1024 - 1;
 constexpr std::size_t longest_assignment = 128 * 1024 - 1;
 
-bool is_newline(char c) { return c == '\n' || c == '\r'; }
-bool is_blank(char c) { return c == ' ' || c == '\t' || is_newline(c); }
+bool is_newline(char c) {
+  return c == '\n' || c == '\r';
+}
+bool is_blank(char c) {
+  return c == ' ' || c == '\t' || is_newline(c);
+}
 
 bool is_variable_name(std::string_view text) {
   const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
@@ -30,17 +35,22 @@ bool is_variable_name(std::string_view text) {
   return true;
 }
 
-// Well-formed UTF-8 as Unicode 15, table 3-7 has it: no overlong forms, no surrogates, nothing beyond U+10FFFF.
+// Well-formed UTF-8 as Unicode 15, table 3-7 has it: no overlong forms, no surrogates, nothing beyond
+// U+10FFFF.
 bool is_utf8(std::string_view text) {
   for (std::size_t at = 0; at < text.size();) {
     const auto lead = static_cast<unsigned char>(text[at++]);
     if (lead < 0x80) continue;
     int more = 0;
     unsigned char low = 0x80, high = 0xBF;
-    if (lead >= 0xC2 && lead <= 0xDF) more = 1;
-    else if (lead >= 0xE0 && lead <= 0xEF) more = 2;
-    else if (lead >= 0xF0 && lead <= 0xF4) more = 3;
-    else return false;
+    if (lead >= 0xC2 && lead <= 0xDF)
+      more = 1;
+    else if (lead >= 0xE0 && lead <= 0xEF)
+      more = 2;
+    else if (lead >= 0xF0 && lead <= 0xF4)
+      more = 3;
+    else
+      return false;
     if (lead == 0xE0) low = 0xA0;
     if (lead == 0xED) high = 0x9F;
     if (lead == 0xF0) low = 0x90;
@@ -69,8 +79,10 @@ class Reader {
     for (;;) {
       while (!done() && is_blank(peek())) take();
       if (done()) return std::move(file_);
-      if (peek() == '#' || peek() == ';') comment();
-      else assignment();
+      if (peek() == '#' || peek() == ';')
+        comment();
+      else
+        assignment();
     }
   }
 
@@ -95,8 +107,9 @@ class Reader {
       auto next = text_.substr(at_, text_.find('\n', at_) - at_);
       while (!next.empty() && is_blank(next.front())) next.remove_prefix(1);
       if (!next.empty() && next.front() != '#' && next.front() != ';')
-        fail(line, "a comment that ends in a backslash hides the next line from systemd before version 254; "
-                   "end the comment with another character");
+        fail(line,
+             "a comment that ends in a backslash hides the next line from systemd before version 254; "
+             "end the comment with another character");
     }
   }
 
@@ -127,19 +140,22 @@ class Reader {
     if (!is_utf8(value)) fail(line, "the value of " + key + " is not UTF-8; save the file as UTF-8");
     if (key.size() + 1 + value.size() > longest_assignment)
       fail(line, "the value of " + key + " is too long: a program can be given " +
-                     std::to_string(longest_assignment) + " bytes with the name; put it into a file of its own");
+                     std::to_string(longest_assignment) +
+                     " bytes with the name; put it into a file of its own");
     file_.entries.push_back({std::move(key), std::move(value), line});
   }
 
-  /// What follows the `=`. Quotes count only at the start of the value or right after a closing quote and blanks; from
-  /// the first other character on, the value goes to the end of the line, quotes and all.
+  /// What follows the `=`. Quotes count only at the start of the value or right after a closing quote and
+  /// blanks; from the first other character on, the value goes to the end of the line, quotes and all.
   std::string value(std::size_t line) {
     std::string value;
     while (!done()) {
       const char c = take();
       if (is_newline(c)) return value;
-      if (c == '\'') single_quoted(value, line);
-      else if (c == '"') double_quoted(value, line);
+      if (c == '\'')
+        single_quoted(value, line);
+      else if (c == '"')
+        double_quoted(value, line);
       else if (!is_blank(c)) {
         --at_;
         plain(value);
@@ -176,7 +192,9 @@ class Reader {
   }
 
   [[noreturn]] void unclosed(std::size_t line) const {
-    fail(line, "a quote is opened and never closed, systemd would take the rest of the file for the value; close it");
+    fail(line,
+         "a quote is opened and never closed, systemd would take the rest of the file for the value; close "
+         "it");
   }
 
   void plain(std::string& value) {
@@ -210,7 +228,7 @@ EnvFile EnvFile::read(const std::string& path) {
     const auto code = error == ENOENT || error == ENOTDIR ? Exit::no_input
                       : error == EACCES || error == EPERM ? Exit::no_permission
                                                           : Exit::no_input;
-    const char* fix = error == ENOENT    ? "; create it or name another file"
+    const char* fix = error == ENOENT   ? "; create it or name another file"
                       : error == EACCES ? "; make it readable for the user that the worker runs as"
                                         : "";
     return Error(code, "cannot read environment file " + path + ": " + std::strerror(error) + fix);
@@ -218,10 +236,11 @@ EnvFile EnvFile::read(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
   if (!file) throw refuse(errno);
   std::string text;
-  struct stat status{};
+  struct stat status {};
   if (fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode)) {
     if (static_cast<std::size_t>(status.st_size) > longest_file)
-      throw Error::at(Exit::config, path, 1, "the file is larger than 64 MiB, systemd refuses it; is it the right one?");
+      throw Error::at(Exit::config, path, 1,
+                      "the file is larger than 64 MiB, systemd refuses it; is it the right one?");
     text.reserve(static_cast<std::size_t>(status.st_size));
   }
   char block[16384];
@@ -232,12 +251,15 @@ EnvFile EnvFile::read(const std::string& path) {
     if (count == 0) break;
     text.append(block, static_cast<std::size_t>(count));
     if (text.size() > longest_file)
-      throw Error::at(Exit::config, path, 1, "the file is larger than 64 MiB, systemd refuses it; is it the right one?");
+      throw Error::at(Exit::config, path, 1,
+                      "the file is larger than 64 MiB, systemd refuses it; is it the right one?");
   }
   return parse(text, path);
 }
 
-EnvFile EnvFile::parse(std::string_view text, const std::string& name) { return Reader(text, name).all(); }
+EnvFile EnvFile::parse(std::string_view text, const std::string& name) {
+  return Reader(text, name).all();
+}
 
 void EnvFile::apply_to(Environment& environment) const {
   for (const auto& entry : entries) environment[entry.key] = entry.value;

@@ -8,9 +8,10 @@
 
 namespace stem {
 
-/// An environment file, read by the rules of systemd's EnvironmentFile= (systemd.exec(5)), so that one file may feed
-/// both. Where systemd drops a line without a word, or takes the rest of the file for a value, this refuses it.
-/// `export KEY=value`, which systemd drops, is taken, with a warning. The table of cases is docs/environment-file.md.
+/// An environment file, read by the rules of systemd's EnvironmentFile= (systemd.exec(5)), so that one file
+/// may feed both. Where systemd drops a line without a word, or takes the rest of the file for a value, this
+/// refuses it. `export KEY=value`, which systemd drops, is taken, with a warning. The table of cases is
+/// docs/environment-file.md.
 struct EnvFile {
   struct Entry {
     std::string key;

@@ -32,7 +32,8 @@ std::vector<pid_t> children() {
     for (pid_t pid = 0; file >> pid;) list.push_back(pid);
     return list;
   }
-  // A kernel without that file: everyone who names us as parent, the fourth field after the name in parentheses.
+  // A kernel without that file: everyone who names us as parent, the fourth field after the name in
+  // parentheses.
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
     const auto pid = static_cast<pid_t>(std::atoi(entry.path().filename().c_str()));
@@ -70,7 +71,8 @@ class Watch {
     start();
     program_ended_ = main_ == 0;
     while (!done_) {
-      pollfd polls[] = {{.fd = socket_, .events = POLLIN, .revents = 0}, {.fd = ended, .events = POLLIN, .revents = 0}};
+      pollfd polls[] = {{.fd = socket_, .events = POLLIN, .revents = 0},
+                        {.fd = ended, .events = POLLIN, .revents = 0}};
       ::poll(polls, 2, program_ended_ ? 100 : -1);
       signalfd_siginfo info;
       while (read(ended, &info, sizeof info) > 0) {
@@ -134,7 +136,8 @@ class Watch {
     execve(program_.path.c_str(), arguments.data(), environment.data());
   }
 
-  /// A signal's number to pass on, -1 for the end of everything; an end of file means the same: the shim is gone.
+  /// A signal's number to pass on, -1 for the end of everything; an end of file means the same: the shim is
+  /// gone.
   void obey() {
     int order = 0;
     const auto length = recv(socket_, &order, sizeof order, MSG_DONTWAIT);
@@ -151,12 +154,16 @@ class Watch {
   void reap() {
     for (;;) {
       siginfo_t info{};
-      if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+      if (waitid(P_ALL, 0, &info, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT) != 0 ||
+          info.si_pid == 0)
+        return;
       int status = 0;
       waitpid(info.si_pid, &status, WUNTRACED | WCONTINUED | WNOHANG);
       if (info.si_pid != main_) continue;
-      if (WIFSTOPPED(status)) report(Kind::stopped, WSTOPSIG(status));
-      else if (WIFCONTINUED(status)) report(Kind::continued, 0);
+      if (WIFSTOPPED(status))
+        report(Kind::stopped, WSTOPSIG(status));
+      else if (WIFCONTINUED(status))
+        report(Kind::continued, 0);
       else {
         report(Kind::ended, status);
         main_ = 0;
@@ -219,7 +226,8 @@ Keeper::Keeper(const Program& program) {
   Descriptor theirs(ends[1]);
   pid_ = fork();
   if (pid_ < 0)
-    throw Error(Exit::try_again, std::string("cannot start a process: ") + std::strerror(errno) + "; see LimitNPROC or ulimit -u");
+    throw Error(Exit::try_again, std::string("cannot start a process: ") + std::strerror(errno) +
+                                     "; see LimitNPROC or ulimit -u");
   if (pid_ > 0) return;
 
   // Whatever else is open belongs to the shim: its locks and sockets must end with it.
@@ -257,10 +265,16 @@ bool Keeper::next(KeeperReport& report) {
   return receive(report, 0, none);
 }
 
-bool Keeper::poll(KeeperReport& report, bool& none) { return receive(report, MSG_DONTWAIT, none); }
+bool Keeper::poll(KeeperReport& report, bool& none) {
+  return receive(report, MSG_DONTWAIT, none);
+}
 
-void Keeper::signal(int number) { send(socket_.get(), &number, sizeof number, MSG_NOSIGNAL | MSG_DONTWAIT); }
+void Keeper::signal(int number) {
+  send(socket_.get(), &number, sizeof number, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
 
-void Keeper::kill_all() { signal(-1); }
+void Keeper::kill_all() {
+  signal(-1);
+}
 
 }  // namespace stem

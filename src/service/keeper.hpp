@@ -1,10 +1,10 @@
 #pragma once
 
+#include <sys/types.h>
 #include <functional>
 #include <stem/config.hpp>
 #include <stem/time.hpp>
 #include <string>
-#include <sys/types.h>
 #include <vector>
 
 #include "core/descriptor.hpp"
@@ -14,18 +14,19 @@ namespace stem {
 /// What a keeper process says to its shim; one message a packet.
 struct KeeperReport {
   enum class Kind : char {
-    started,    ///< value: the program's pid
-    refused,    ///< value: errno of exec
-    stopped,    ///< by a signal; value: its number
+    started,  ///< value: the program's pid
+    refused,  ///< value: errno of exec
+    stopped,  ///< by a signal; value: its number
     continued,
-    ended,      ///< value: the wait status
+    ended,  ///< value: the wait status
   } kind;
   int value;
 };
 
-/// A keeper stands between a shim and its program: it is the program's parent and the new parent of all that the program
-/// leaves behind. When the program ends, or the shim is gone in whatever way, it ends the rest: SIGTERM, then SIGKILL, to
-/// its own children only, again and again until it has none. No number of a process that is not its child is ever used.
+/// A keeper stands between a shim and its program: it is the program's parent and the new parent of all that
+/// the program leaves behind. When the program ends, or the shim is gone in whatever way, it ends the rest:
+/// SIGTERM, then SIGKILL, to its own children only, again and again until it has none. No number of a process
+/// that is not its child is ever used.
 class Keeper {
  public:
   struct Program {
@@ -37,7 +38,8 @@ class Keeper {
     Duration leftover_limit;
   };
 
-  /// Starts the keeper, and it the program. Throws Error 75 if there can be no more processes. One thread only.
+  /// Starts the keeper, and it the program. Throws Error 75 if there can be no more processes. One thread
+  /// only.
   explicit Keeper(const Program& program);
   /// Lets go: the keeper ends everything and then itself.
   ~Keeper();
@@ -62,8 +64,8 @@ class Keeper {
   Descriptor socket_;
 };
 
-/// SIGKILLs and reaps every child of this process, and theirs as they become ours, until there are none: for a subreaper.
-/// `ended` is told each one's wait status.
+/// SIGKILLs and reaps every child of this process, and theirs as they become ours, until there are none: for
+/// a subreaper. `ended` is told each one's wait status.
 void kill_children(const std::function<void(pid_t, int)>& ended = {});
 
 }  // namespace stem

@@ -29,32 +29,47 @@ using spdlog::level::level_enum;
 /// The priorities of syslog(3).
 int priority(level_enum level) {
   switch (level) {
-    case level_enum::critical: return 2;
-    case level_enum::err: return 3;
-    case level_enum::warn: return 4;
-    case level_enum::info: return 6;
-    default: return 7;
+    case level_enum::critical:
+      return 2;
+    case level_enum::err:
+      return 3;
+    case level_enum::warn:
+      return 4;
+    case level_enum::info:
+      return 6;
+    default:
+      return 7;
   }
 }
 
 const char* word(level_enum level) {
   switch (level) {
-    case level_enum::critical: return "critical";
-    case level_enum::err: return "error";
-    case level_enum::warn: return "warning";
-    case level_enum::info: return "info";
-    case level_enum::debug: return "debug";
-    default: return "trace";
+    case level_enum::critical:
+      return "critical";
+    case level_enum::err:
+      return "error";
+    case level_enum::warn:
+      return "warning";
+    case level_enum::info:
+      return "info";
+    case level_enum::debug:
+      return "debug";
+    default:
+      return "trace";
   }
 }
 
 const char* colour(level_enum level) {
   switch (level) {
     case level_enum::critical:
-    case level_enum::err: return "\033[31m";
-    case level_enum::warn: return "\033[33m";
-    case level_enum::info: return "\033[32m";
-    default: return "\033[2m";
+    case level_enum::err:
+      return "\033[31m";
+    case level_enum::warn:
+      return "\033[33m";
+    case level_enum::info:
+      return "\033[32m";
+    default:
+      return "\033[2m";
   }
 }
 
@@ -93,10 +108,12 @@ class LineSink : public spdlog::sinks::base_sink<std::mutex> {
   /// Standard output and error that lead to the old file, in a detached worker, move as well.
   void replace(Descriptor file) {
     const std::lock_guard lock(mutex_);
-    struct stat old{}, standard{};
+    struct stat old {
+    }, standard{};
     if (fstat(file_.get(), &old) == 0)
       for (const int fd : {STDOUT_FILENO, STDERR_FILENO})
-        if (fstat(fd, &standard) == 0 && standard.st_dev == old.st_dev && standard.st_ino == old.st_ino) dup2(file.get(), fd);
+        if (fstat(fd, &standard) == 0 && standard.st_dev == old.st_dev && standard.st_ino == old.st_ino)
+          dup2(file.get(), fd);
     file_ = std::move(file);
   }
   void write_line(std::string_view text) {
@@ -114,7 +131,8 @@ class LineSink : public spdlog::sinks::base_sink<std::mutex> {
     line_.append(level).append(level.size() < 7 ? 7 - level.size() : 0, ' ');
     if (coloured_) line_ += "\033[0m";
     if (!node_.empty()) line_.append(" ").append(node_);
-    if (const auto* scope = LogScope::current()) append_message(line_.append(" ["), scope->task + " " + scope->task_id + "]");
+    if (const auto* scope = LogScope::current())
+      append_message(line_.append(" ["), scope->task + " " + scope->task_id + "]");
     append_message(line_.append(" "), {entry.payload.data(), entry.payload.size()});
     line_ += '\n';
     put();
@@ -165,7 +183,8 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
     iovec fields[most];
     for (int i = 0; i < count_; ++i) fields[i] = {fields_[i].data(), fields_[i].size()};
     if (sd_journal_sendv(fields, count_) < 0)
-      write_all(STDERR_FILENO, "<" + std::to_string(priority(entry.level)) + ">" + fields_[2].substr(8) + "\n");
+      write_all(STDERR_FILENO,
+                "<" + std::to_string(priority(entry.level)) + ">" + fields_[2].substr(8) + "\n");
   }
   void flush_() override {}
 
@@ -185,7 +204,8 @@ Descriptor open_log_file(const std::string& path) {
   };
   auto at = path;
   for (int links = 0; links < 8; ++links) {
-    constexpr int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;  // not to wait for a FIFO's reader
+    constexpr int flags =
+        O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;  // not to wait for a FIFO's reader
     Descriptor file(open(at.c_str(), flags | O_NOFOLLOW | O_CREAT | O_EXCL, 0600));
     if (file) {
       fchmod(file.get(), 0640);  // whatever the umask
@@ -194,14 +214,16 @@ Descriptor open_log_file(const std::string& path) {
     }
     if (!file && errno == ELOOP) {
       const Descriptor link(open(at.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-      struct stat status{};
-      struct statfs place{};
+      struct stat status {};
+      struct statfs place {};
       char target[PATH_MAX] = {};
-      if (!link || fstat(link.get(), &status) != 0 || readlinkat(link.get(), "", target, sizeof target - 1) < 0)
+      if (!link || fstat(link.get(), &status) != 0 ||
+          readlinkat(link.get(), "", target, sizeof target - 1) < 0)
         throw refuse(Exit::cannot_create, std::strerror(errno));
       if (status.st_uid != geteuid() && status.st_uid != 0)
         throw refuse(Exit::no_permission, at + " is a symbolic link of another user (uid " +
-                                              std::to_string(status.st_uid) + "); remove it or name another path");
+                                              std::to_string(status.st_uid) +
+                                              "); remove it or name another path");
       if (fstatfs(link.get(), &place) == 0 && place.f_type == PROC_SUPER_MAGIC) {
         file.reset(open(at.c_str(), flags));  // /dev/stdout and its like lead to no name
       } else {
@@ -213,7 +235,7 @@ Descriptor open_log_file(const std::string& path) {
       const bool permission = errno == EACCES || errno == EPERM;
       throw refuse(permission ? Exit::no_permission : Exit::cannot_create,
                    std::string(std::strerror(errno)) +
-                       (permission ? "; make it writable for the user that the worker runs as"
+                       (permission       ? "; make it writable for the user that the worker runs as"
                         : errno == ENXIO ? "; nothing reads at the other end"
                                          : "; name another path"));
     }
@@ -229,7 +251,8 @@ level_enum level_of(const std::string& name) {
   const auto* debug = std::getenv("DEBUG_INVOCATION");  // RestartMode=debug of systemd.service(5)
   const auto level = spdlog::level::from_str(name);
   if (level == level_enum::off && name != "off")
-    throw Error(Exit::config, "unknown log level `" + printable(name) + "`; use debug, info, warning or error");
+    throw Error(Exit::config,
+                "unknown log level `" + printable(name) + "`; use debug, info, warning or error");
   return debug && std::strcmp(debug, "1") == 0 ? std::min(level, level_enum::debug) : level;
 }
 
@@ -237,7 +260,7 @@ level_enum level_of(const std::string& name) {
 
 bool stderr_is_journal() {
   const char* stream = std::getenv("JOURNAL_STREAM");
-  struct stat status{};
+  struct stat status {};
   if (!stream || fstat(STDERR_FILENO, &status) != 0) return false;
   return std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino) == stream;
 }
@@ -250,7 +273,8 @@ LogOutput::LogOutput(const LogSettings& settings) : settings_(settings) {
     sink_ = std::make_shared<JournalSink>(settings.node);
   } else {
     const bool coloured = settings.colour && isatty(STDERR_FILENO) && !std::getenv("NO_COLOR");
-    sink_ = std::make_shared<LineSink>(Descriptor(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)), settings.node, coloured);
+    sink_ = std::make_shared<LineSink>(Descriptor(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)), settings.node,
+                                       coloured);
   }
   auto logger = std::make_shared<spdlog::logger>("stem", sink_);
   logger->set_level(level);
@@ -267,9 +291,13 @@ void LogOutput::reopen() {
   static_cast<LineSink&>(*sink_).replace(open_log_file(settings_.file));
 }
 
-void LogOutput::set_level(const std::string& level) { spdlog::set_level(level_of(level)); }
+void LogOutput::set_level(const std::string& level) {
+  spdlog::set_level(level_of(level));
+}
 
-bool LogOutput::to_journal() const { return dynamic_cast<JournalSink*>(sink_.get()) != nullptr; }
+bool LogOutput::to_journal() const {
+  return dynamic_cast<JournalSink*>(sink_.get()) != nullptr;
+}
 
 void LogOutput::write_line(std::string_view line) {
   if (!settings_.file.empty()) static_cast<LineSink&>(*sink_).write_line(line);

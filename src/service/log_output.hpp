@@ -14,20 +14,21 @@ class sink;
 namespace stem {
 
 struct LogSettings {
-  std::string node;           ///< STEM_NODE in the journal; shown on each line elsewhere
-  std::string file;           ///< empty = the journal if standard error is connected to it, else standard error
-  std::string level = "info";  ///< trace debug info warning error critical off; DEBUG_INVOCATION=1 means debug
-  bool colour = true;         ///< on a terminal
+  std::string node;  ///< STEM_NODE in the journal; shown on each line elsewhere
+  std::string file;  ///< empty = the journal if standard error is connected to it, else standard error
+  std::string level =
+      "info";          ///< trace debug info warning error critical off; DEBUG_INVOCATION=1 means debug
+  bool colour = true;  ///< on a terminal
 };
 
-/// Where spdlog's default logger writes. To journald as native fields (MESSAGE PRIORITY SYSLOG_IDENTIFIER STEM_NODE,
-/// and of a job STEM_TASK_ID STEM_TASK STEM_QUEUE STEM_ATTEMPT), else one readable line an entry:
-/// `2025-01-02 03:04:05.678 info  web-1 [task id] message`. What cannot be written (a full disk) is lost; the worker goes
-/// on. Logging is thread-safe; construction, reopen() and the end are the main thread's.
+/// Where spdlog's default logger writes. To journald as native fields (MESSAGE PRIORITY SYSLOG_IDENTIFIER
+/// STEM_NODE, and of a job STEM_TASK_ID STEM_TASK STEM_QUEUE STEM_ATTEMPT), else one readable line an entry:
+/// `2025-01-02 03:04:05.678 info  web-1 [task id] message`. What cannot be written (a full disk) is lost; the
+/// worker goes on. Logging is thread-safe; construction, reopen() and the end are the main thread's.
 class LogOutput {
  public:
-  /// Replaces the default logger. Throws Error: 73 or 77 the file cannot be opened (mode 0640, never through a symbolic
-  /// link that is not ours or root's), 78 no such level.
+  /// Replaces the default logger. Throws Error: 73 or 77 the file cannot be opened (mode 0640, never through
+  /// a symbolic link that is not ours or root's), 78 no such level.
   explicit LogOutput(const LogSettings& settings);
   /// Back to plain standard error.
   ~LogOutput();

@@ -29,10 +29,18 @@ std::string NodeTemplate::expand(std::string_view text) const {
     }
     const char mark = ++at < text.size() ? text[at] : '\0';
     switch (mark) {
-      case 'n': path += node; break;
-      case 'h': path += host; break;
-      case 'I': path += process == 0 ? "" : "-" + std::to_string(process); break;
-      case '%': path += '%'; break;
+      case 'n':
+        path += node;
+        break;
+      case 'h':
+        path += host;
+        break;
+      case 'I':
+        path += process == 0 ? "" : "-" + std::to_string(process);
+        break;
+      case '%':
+        path += '%';
+        break;
       case 'd': {
         const auto seconds = std::chrono::floor<std::chrono::seconds>(started).time_since_epoch().count();
         const std::time_t time = seconds;
@@ -44,9 +52,10 @@ std::string NodeTemplate::expand(std::string_view text) const {
         break;
       }
       default:
-        throw Error(Exit::config, "unknown mark `%" + (mark ? printable(std::string_view(&mark, 1)) : "") + "` in `" +
-                                      printable(text) +
-                                      "`; use %n node, %h host, %d time of the start, %I process, %% a percent sign");
+        throw Error(Exit::config,
+                    "unknown mark `%" + (mark ? printable(std::string_view(&mark, 1)) : "") + "` in `" +
+                        printable(text) +
+                        "`; use %n node, %h host, %d time of the start, %I process, %% a percent sign");
     }
   }
   return path;

@@ -43,7 +43,8 @@ Notify Notify::from_environment() {
 
 Notify::Notify(const std::string& socket, std::optional<Duration> watchdog_limit) {
   sockaddr_un address{};
-  if ((!socket.starts_with('/') && !socket.starts_with('@')) || socket.size() < 2 || socket.size() >= sizeof address.sun_path)
+  if ((!socket.starts_with('/') && !socket.starts_with('@')) || socket.size() < 2 ||
+      socket.size() >= sizeof address.sun_path)
     return;
   fd_ = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd_ < 0) return;
@@ -72,8 +73,8 @@ void Notify::send(std::string_view message) {
   if (address_.front() == '@') address.sun_path[0] = '\0';
   // A path's final NUL counts, an abstract name has none.
   const auto length = offsetof(sockaddr_un, sun_path) + address_.size() + (address_.front() == '@' ? 0 : 1);
-  while (sendto(fd_, message.data(), message.size(), MSG_NOSIGNAL, reinterpret_cast<const sockaddr*>(&address),
-                static_cast<socklen_t>(length)) < 0 &&
+  while (sendto(fd_, message.data(), message.size(), MSG_NOSIGNAL,
+                reinterpret_cast<const sockaddr*>(&address), static_cast<socklen_t>(length)) < 0 &&
          errno == EINTR) {
   }
 }
@@ -99,12 +100,15 @@ Duration Notify::status(std::string_view text) {
   return {};
 }
 
-void Notify::watchdog() { send("WATCHDOG=1"); }
+void Notify::watchdog() {
+  send("WATCHDOG=1");
+}
 
 void Notify::reloading() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  send("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(std::int64_t{now.tv_sec} * 1000000 + now.tv_nsec / 1000));
+  send("RELOADING=1\nMONOTONIC_USEC=" +
+       std::to_string(std::int64_t{now.tv_sec} * 1000000 + now.tv_nsec / 1000));
 }
 
 void Notify::stopping(Duration extend, std::string_view status) {

@@ -7,12 +7,13 @@
 
 namespace stem {
 
-/// Tells the service manager how we fare: the datagrams of sd_notify(3) to $NOTIFY_SOCKET. Says nothing, at no cost,
-/// where no one listens. A message that cannot be delivered is dropped after a second. Main thread only.
+/// Tells the service manager how we fare: the datagrams of sd_notify(3) to $NOTIFY_SOCKET. Says nothing, at
+/// no cost, where no one listens. A message that cannot be delivered is dropped after a second. Main thread
+/// only.
 class Notify {
  public:
-  /// Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of this process's environment: children inherit none of
-  /// them. Call it before threads are started.
+  /// Takes NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID out of this process's environment: children inherit
+  /// none of them. Call it before threads are started.
   static Notify from_environment();
   /// Speaks to `socket` (a path, or `@` and an abstract name); empty = to nobody.
   explicit Notify(const std::string& socket, std::optional<Duration> watchdog_limit = {});
@@ -25,11 +26,12 @@ class Notify {
   std::optional<Duration> watchdog_limit() const { return watchdog_limit_; }
 
   void ready(std::string_view status = {});
-  /// STATUS=, only if it differs from the last, and at most once a second. Returns how long to wait before it can be
-  /// told; zero if nothing is left to tell.
+  /// STATUS=, only if it differs from the last, and at most once a second. Returns how long to wait before it
+  /// can be told; zero if nothing is left to tell.
   Duration status(std::string_view text);
   void watchdog();
-  /// RELOADING=1 with MONOTONIC_USEC=, without which systemd 253 and later waits for ever. Follow with ready().
+  /// RELOADING=1 with MONOTONIC_USEC=, without which systemd 253 and later waits for ever. Follow with
+  /// ready().
   void reloading();
   /// STOPPING=1. It starts the manager's stop timeout, even unasked; so the first extension goes with it.
   void stopping(Duration extend, std::string_view status = {});

@@ -1,18 +1,19 @@
 #pragma once
 
+#include <sys/types.h>
 #include <optional>
 #include <string>
-#include <sys/types.h>
 
 namespace stem {
 
-/// A pidfile, held for the life of the worker by a write lock (an open-file-description lock: it goes with the process,
-/// however that ends). Whether a worker lives is decided by the lock, never by the number in the file.
+/// A pidfile, held for the life of the worker by a write lock (an open-file-description lock: it goes with
+/// the process, however that ends). Whether a worker lives is decided by the lock, never by the number in the
+/// file.
 class Pidfile {
  public:
-  /// Opens or creates `path` (mode 0644) and takes the lock; the file is empty then. Throws Error: 75 another worker
-  /// holds it (with its pid), 73 cannot be created, 77 permission, or a symbolic link, a directory, someone else's file
-  /// or something that is not a pidfile.
+  /// Opens or creates `path` (mode 0644) and takes the lock; the file is empty then. Throws Error: 75 another
+  /// worker holds it (with its pid), 73 cannot be created, 77 permission, or a symbolic link, a directory,
+  /// someone else's file or something that is not a pidfile.
   explicit Pidfile(std::string path);
   /// Removes the file, if it is still the one we locked, then lets go of the lock.
   ~Pidfile();
@@ -39,7 +40,8 @@ struct PidfileState {
     forbidden,  ///< we may not look
   };
   Kind kind = Kind::missing;
-  pid_t pid = 0;       ///< live: the worker; stale: what the file says, which means nothing any more; 0 = no number
+  pid_t pid =
+      0;  ///< live: the worker; stale: what the file says, which means nothing any more; 0 = no number
   std::string detail;  ///< foreign, forbidden: what is wrong, for a message
 
   bool running() const { return kind == Kind::live || kind == Kind::starting; }
@@ -51,9 +53,10 @@ PidfileState read_pidfile(const std::string& path);
 /// The worker that holds a pidfile, as a handle that cannot come to mean another process.
 class PidfileHolder {
  public:
-  /// Empty if nobody holds the file. The process is proved to be the holder: it has this very file open with the lock
-  /// on it, as /proc shows, so a forged number leads nowhere. Throws Error: 77 we may not look into or signal that
-  /// process, 70 the holder is not the process that the file names (another pid namespace, or a forgery).
+  /// Empty if nobody holds the file. The process is proved to be the holder: it has this very file open with
+  /// the lock on it, as /proc shows, so a forged number leads nowhere. Throws Error: 77 we may not look into
+  /// or signal that process, 70 the holder is not the process that the file names (another pid namespace, or
+  /// a forgery).
   static std::optional<PidfileHolder> open(const std::string& path);
   PidfileHolder(PidfileHolder&& other) noexcept;
   PidfileHolder& operator=(PidfileHolder&& other) noexcept;
@@ -64,7 +67,8 @@ class PidfileHolder {
   int fd() const { return fd_; }
   /// False if it has ended already. Throws Error 77.
   bool signal(int number) const;
-  /// Signals the whole process group of it if it leads one, else the process alone. False if it has ended already.
+  /// Signals the whole process group of it if it leads one, else the process alone. False if it has ended
+  /// already.
   bool signal_group(int number) const;
   /// True once it has ended; waits up to `timeout_ms`.
   bool wait(int timeout_ms) const;

@@ -27,10 +27,12 @@ namespace stem {
 namespace {
 
 /// The file to execute for a program's name, as execvp(3) finds it, but in the program's own PATH.
-std::string find_program(const std::string& name, const Environment& environment, const std::string& workdir) {
+std::string find_program(const std::string& name, const Environment& environment,
+                         const std::string& workdir) {
   if (name.find('/') != name.npos) return name;
   const auto found = environment.find("PATH");
-  std::string_view path = found == environment.end() ? std::string_view("/usr/local/bin:/usr/bin:/bin") : found->second;
+  std::string_view path =
+      found == environment.end() ? std::string_view("/usr/local/bin:/usr/bin:/bin") : found->second;
   for (;;) {
     const auto colon = path.find(':');
     auto directory = std::string(path.substr(0, colon));
@@ -40,7 +42,8 @@ std::string find_program(const std::string& name, const Environment& environment
     if (colon == path.npos) break;
     path.remove_prefix(colon + 1);
   }
-  throw Error(Exit::config, "command `" + printable(name) + "`: no such program in PATH; write its whole path");
+  throw Error(Exit::config,
+              "command `" + printable(name) + "`: no such program in PATH; write its whole path");
 }
 
 /// Does this process do something of its own on that signal? A program that does not would die of it.
@@ -98,7 +101,8 @@ struct Shim::State {
     Descriptor out_end;
     if (!outputs.log.file().empty()) {
       int ends[2];
-      if (pipe2(ends, O_CLOEXEC) != 0) throw Error(Exit::try_again, std::string("cannot make a pipe: ") + std::strerror(errno));
+      if (pipe2(ends, O_CLOEXEC) != 0)
+        throw Error(Exit::try_again, std::string("cannot make a pipe: ") + std::strerror(errno));
       output.reset(ends[0]);
       out_end.reset(ends[1]);
       fcntl(output.get(), F_SETFL, O_NONBLOCK);
@@ -113,19 +117,21 @@ struct Shim::State {
     if (!keeper->next(report) || report.kind != KeeperReport::Kind::started) {
       const int error = report.kind == KeeperReport::Kind::refused ? report.value : ECHILD;
       keeper.reset();
-      throw Error(Exit::config, "command `" + printable(settings.command) + "`: cannot run " + program.path + ": " +
-                                    std::strerror(error) +
-                                    (error == ENOENT   ? "; the program, its interpreter or the working directory is missing"
-                                     : error == EACCES ? "; make it executable for the user that the worker runs as"
-                                     : error == ENOEXEC ? "; it is no program for this machine, or a script without #!"
-                                                        : ""));
+      throw Error(Exit::config,
+                  "command `" + printable(settings.command) + "`: cannot run " + program.path + ": " +
+                      std::strerror(error) +
+                      (error == ENOENT ? "; the program, its interpreter or the working directory is missing"
+                       : error == EACCES  ? "; make it executable for the user that the worker runs as"
+                       : error == ENOEXEC ? "; it is no program for this machine, or a script without #!"
+                                          : ""));
     }
     child = report.value;
     watch(keeper->fd());
     if (settings.speaks != ShimSettings::Speaks::yes) {
       settled.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
       const auto length = std::max<std::int64_t>(1, settings.settle.count());
-      const itimerspec when{.it_interval = {}, .it_value = {.tv_sec = length / 1000000, .tv_nsec = length % 1000000 * 1000}};
+      const itimerspec when{.it_interval = {},
+                            .it_value = {.tv_sec = length / 1000000, .tv_nsec = length % 1000000 * 1000}};
       timerfd_settime(settled.get(), 0, &when, nullptr);
       watch(settled.get());
     }
@@ -185,7 +191,8 @@ struct Shim::State {
       if (report.kind == Kind::ended) {
         exit_status = WIFSIGNALED(report.value) ? 128 + WTERMSIG(report.value) : WEXITSTATUS(report.value);
         if (WIFSIGNALED(report.value))
-          spdlog::info("{} was ended by signal {} ({})", name, WTERMSIG(report.value), strsignal(WTERMSIG(report.value)));
+          spdlog::info("{} was ended by signal {} ({})", name, WTERMSIG(report.value),
+                       strsignal(WTERMSIG(report.value)));
         child.reset();
       }
       if (report.kind == Kind::stopped) is_stopped = true;
@@ -235,8 +242,8 @@ struct Shim::State {
     if (ours) hear({text, static_cast<std::size_t>(length)});
   }
 
-  /// READY=1 and STATUS= go to the manager through vitals(), like a worker's own; the rest is handed on as it is, but for
-  /// MAINPID= and FDSTORE=, which only we could mean.
+  /// READY=1 and STATUS= go to the manager through vitals(), like a worker's own; the rest is handed on as it
+  /// is, but for MAINPID= and FDSTORE=, which only we could mean.
   void hear(std::string_view message) {
     std::string passed;
     bool ready_again = false;
@@ -253,8 +260,9 @@ struct Shim::State {
       } else {
         if (line == "WATCHDOG=1") feeds_watchdog = true;
         if (line == "RELOADING=1") is_reloading = true;
-        for (const std::string_view key : {"WATCHDOG=", "WATCHDOG_USEC=", "RELOADING=", "MONOTONIC_USEC=", "STOPPING=",
-                                           "EXTEND_TIMEOUT_USEC=", "ERRNO=", "BUSERROR=", "EXIT_STATUS="})
+        for (const std::string_view key :
+             {"WATCHDOG=", "WATCHDOG_USEC=", "RELOADING=", "MONOTONIC_USEC=", "STOPPING=",
+              "EXTEND_TIMEOUT_USEC=", "ERRNO=", "BUSERROR=", "EXIT_STATUS="})
           if (line.starts_with(key)) passed.append(passed.empty() ? "" : "\n").append(line);
       }
     }
@@ -279,7 +287,8 @@ struct Shim::State {
   std::optional<StopMode> mode;
 };
 
-ShimSettings ShimSettings::from(const Config& config, const ServiceSettings& service, const Environment& environment) {
+ShimSettings ShimSettings::from(const Config& config, const ServiceSettings& service,
+                                const Environment& environment) {
   ShimSettings settings;
   settings.command = config.command;
   split_command(settings.command);  // what is wrong with it is said now
@@ -287,11 +296,14 @@ ShimSettings ShimSettings::from(const Config& config, const ServiceSettings& ser
                     : config.command_notify == "no" ? Speaks::no
                                                     : Speaks::automatic;
   auto& program = settings.environment = environment;
-  for (const char* ours : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "STEM_WORKER_COMMAND", "STEMD_COMMAND"})
+  for (const char* ours :
+       {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "STEM_WORKER_COMMAND", "STEMD_COMMAND"})
     program.erase(ours);
   const auto give = [&](const char* name, const std::string& value) {
-    if (value.empty()) program.erase(name);
-    else program[name] = value;
+    if (value.empty())
+      program.erase(name);
+    else
+      program[name] = value;
   };
   std::string queues;
   for (const auto& queue : config.queues) queues += (queues.empty() ? "" : ",") + queue;
@@ -304,12 +316,19 @@ ShimSettings ShimSettings::from(const Config& config, const ServiceSettings& ser
   return settings;
 }
 
-Shim::Shim(ShimSettings settings, ServiceOutputs outputs) : state_(std::make_unique<State>(std::move(settings), outputs)) {}
+Shim::Shim(ShimSettings settings, ServiceOutputs outputs)
+    : state_(std::make_unique<State>(std::move(settings), outputs)) {}
 Shim::~Shim() = default;
 
-void Shim::start() { state_->start(); }
-int Shim::event_fd() const { return state_->events.get(); }
-void Shim::clear_event() { state_->take_events(); }
+void Shim::start() {
+  state_->start();
+}
+int Shim::event_fd() const {
+  return state_->events.get();
+}
+void Shim::clear_event() {
+  state_->take_events();
+}
 
 Vitals Shim::vitals() const {
   Vitals vitals;
@@ -317,26 +336,34 @@ Vitals Shim::vitals() const {
   vitals.child = state_->child;
   vitals.feeds_watchdog = state_->feeds_watchdog;
   if (state_->is_stopped && state_->child) vitals.stuck.push_back(state_->name + " is stopped by a signal");
-  if (!state_->status.empty()) vitals.status = state_->status;
-  else if (state_->exit_status) vitals.status = state_->name + " ended with status " + std::to_string(*state_->exit_status);
-  else vitals.status = state_->name + (state_->is_ready ? " runs" : " starts");
+  if (!state_->status.empty())
+    vitals.status = state_->status;
+  else if (state_->exit_status)
+    vitals.status = state_->name + " ended with status " + std::to_string(*state_->exit_status);
+  else
+    vitals.status = state_->name + (state_->is_ready ? " runs" : " starts");
   return vitals;
 }
 
-std::optional<int> Shim::finished() const { return state_->is_over ? state_->exit_status : std::nullopt; }
+std::optional<int> Shim::finished() const {
+  return state_->is_over ? state_->exit_status : std::nullopt;
+}
 
 void Shim::stop(StopMode mode) {
   auto& keeper = state_->keeper;
   if (!keeper) return;
-  if (mode == StopMode::hard) keeper->kill_all();
-  else keeper->signal(mode == StopMode::soft && !state_->mode ? SIGINT : SIGTERM);
+  if (mode == StopMode::hard)
+    keeper->kill_all();
+  else
+    keeper->signal(mode == StopMode::soft && !state_->mode ? SIGINT : SIGTERM);
   state_->mode = mode;
 }
 
 void Shim::reload() {
   if (!state_->keeper || !state_->child) return;
   if (!handles(*state_->child, SIGHUP))
-    throw Error(Exit::config, state_->name + " does not handle SIGHUP and would die of it, so it was not sent");
+    throw Error(Exit::config,
+                state_->name + " does not handle SIGHUP and would die of it, so it was not sent");
   state_->keeper->signal(SIGHUP);
 }
 

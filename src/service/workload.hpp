@@ -10,39 +10,40 @@
 
 namespace stem {
 
-/// How a service is told to end. warm: finish what runs; soft: ask running handlers to stop, then as warm, but
-/// not for longer than the soft limit; hard: put back what runs and end now.
+/// How a service is told to end. warm: finish what runs; soft: ask running handlers to stop, then as warm,
+/// but not for longer than the soft limit; hard: put back what runs and end now.
 enum class StopMode { warm, soft, hard };
 
-/// What a workload says of itself, at one instant. Read by STATUS=, the watchdog, the control socket and, later, the
-/// metrics; written by nobody but the workload.
+/// What a workload says of itself, at one instant. Read by STATUS=, the watchdog, the control socket and,
+/// later, the metrics; written by nobody but the workload.
 struct Vitals {
-  bool ready = false;              ///< may say READY=1: the broker has answered
-  std::string status;              ///< the line for `systemctl status`: `3/8 busy · 1,284 done · 2 failed · default`
+  bool ready = false;  ///< may say READY=1: the broker has answered
+  std::string status;  ///< the line for `systemctl status`: `3/8 busy · 1,284 done · 2 failed · default`
   std::vector<std::string> stuck;  ///< parts that make no progress, with the reason; empty = healthy
   std::optional<pid_t> child;      ///< the foreign program, in a shim
   bool feeds_watchdog = false;     ///< the workload sends WATCHDOG=1 itself: a shim's program that knows how
 
   std::vector<std::string> queues;
   int concurrency = 0;
-  int busy = 0;                    ///< handlers that run
-  int inflight = 0;                ///< jobs leased to this process
+  int busy = 0;      ///< handlers that run
+  int inflight = 0;  ///< jobs leased to this process
   std::uint64_t done = 0, failed = 0, retried = 0;
   bool broker_connected = false;
   std::optional<Duration> broker_age;  ///< since the broker last answered
-  std::uint64_t drained = 0;       ///< grows with each job that ends, while stopping: the reason to extend time
+  std::uint64_t drained = 0;  ///< grows with each job that ends, while stopping: the reason to extend time
 };
 
-/// What the main loop of a service keeps alive: the worker engine, the shim of a foreign command, the scheduler.
-/// All calls come from the main thread and return at once.
+/// What the main loop of a service keeps alive: the worker engine, the shim of a foreign command, the
+/// scheduler. All calls come from the main thread and return at once.
 class Workload {
  public:
   virtual ~Workload() = default;
 
   /// Begins. Throws Error for what is wrong before anything runs.
   virtual void start() = 0;
-  /// Polls readable when vitals() may have changed in a way that cannot wait for the next tick: ready, finished, or from
-  /// idle to busy. While nothing runs the main loop sleeps for half the watchdog's limit, or for 15 seconds.
+  /// Polls readable when vitals() may have changed in a way that cannot wait for the next tick: ready,
+  /// finished, or from idle to busy. While nothing runs the main loop sleeps for half the watchdog's limit,
+  /// or for 15 seconds.
   virtual int event_fd() const = 0;
   virtual void clear_event() = 0;
 

@@ -15,7 +15,8 @@ class ChildProcess {
     pid_ = fork();
     if (pid_ < 0) throw std::runtime_error("fork");
     if (pid_ > 0) return;
-    for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);  // doctest has handlers of its own
+    for (int number = 1; number < NSIG; ++number)
+      ::signal(number, SIG_DFL);  // doctest has handlers of its own
     int status = 99;
     try {
       status = work();

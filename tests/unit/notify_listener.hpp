@@ -16,7 +16,8 @@
 class NotifyListener {
  public:
   /// `address` is a path or `@` and an abstract name; empty = a path of its own.
-  explicit NotifyListener(std::string address = {}) : address_(address.empty() ? dir_ / "notify" : std::move(address)) {
+  explicit NotifyListener(std::string address = {})
+      : address_(address.empty() ? dir_ / "notify" : std::move(address)) {
     fd_ = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     sockaddr_un name{};
     name.sun_family = AF_UNIX;

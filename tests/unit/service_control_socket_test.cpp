@@ -84,7 +84,9 @@ std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
   return {Exit::ok, ""};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 const std::string hello = "{\"v\":1,\"request\":\"hello\"}\n";
 
@@ -98,8 +100,9 @@ TEST_CASE("control_socket: a question, an answer, and another on the same connec
   CHECK(reply(socket, hello) == "{\"hello\":\"world\",\"v\":1}");
   CHECK(reply(socket, hello + hello) == "{\"hello\":\"world\",\"v\":1}");
   CHECK(reply(socket, hello) == "{\"hello\":\"world\",\"v\":1}");
-  CHECK(Json::parse(reply(connected(server.path()), "{\"v\":1,\"request\":\"binary\"}\n"))["text"] == "\xEF\xBF\xBD");
-  struct stat status{};
+  CHECK(Json::parse(reply(connected(server.path()), "{\"v\":1,\"request\":\"binary\"}\n"))["text"] ==
+        "\xEF\xBF\xBD");
+  struct stat status {};
   REQUIRE(stat(server.path().c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0660);
 }
@@ -107,7 +110,9 @@ TEST_CASE("control_socket: a question, an answer, and another on the same connec
 TEST_CASE("control_socket: what is no question is refused, and says why") {
   const TempDir dir;
   Server server(dir / "a.sock");
-  const auto ask = [&](const std::string& line) { return Json::parse(reply(connected(server.path()), line + "\n"))["refused"].get<std::string>(); };
+  const auto ask = [&](const std::string& line) {
+    return Json::parse(reply(connected(server.path()), line + "\n"))["refused"].get<std::string>();
+  };
   CHECK(contains(ask("hello"), "not a JSON object"));
   CHECK(contains(ask(""), "not a JSON object"));
   CHECK(contains(ask("[1]"), "not a JSON object"));
@@ -124,7 +129,9 @@ TEST_CASE("control_socket: what is no question is refused, and says why") {
 TEST_CASE("control_socket: hostile clients do not keep the worker from answering others") {
   const TempDir dir;
   Server server(dir / "a.sock");
-  const auto answers = [&] { return ask_worker(server.path(), "hello", std::chrono::seconds(3))["hello"] == "world"; };
+  const auto answers = [&] {
+    return ask_worker(server.path(), "hello", std::chrono::seconds(3))["hello"] == "world";
+  };
 
   SUBCASE("half a line") {
     const auto socket = connected(server.path());
@@ -191,7 +198,8 @@ TEST_CASE("control_socket: a worker that is stopped is found out within the dead
   Server server(dir / "a.sock");
   server.process().signal(SIGSTOP);
   const auto begun = std::chrono::steady_clock::now();
-  const auto [code, message] = refusal([&] { ask_worker(server.path(), "hello", std::chrono::milliseconds(300)); });
+  const auto [code, message] =
+      refusal([&] { ask_worker(server.path(), "hello", std::chrono::milliseconds(300)); });
   const auto took = std::chrono::steady_clock::now() - begun;
   CHECK(code == Exit::unhealthy);
   CHECK(contains(message, "did not answer within 300ms"));
@@ -206,7 +214,8 @@ TEST_CASE("control_socket: a worker that is stopped is found out within the dead
     crowd.push_back(std::move(socket));
   }
   CHECK(crowd.size() < 300);
-  CHECK(refusal([&] { ask_worker(server.path(), "hello", std::chrono::milliseconds(100)); }).first == Exit::unhealthy);
+  CHECK(refusal([&] { ask_worker(server.path(), "hello", std::chrono::milliseconds(100)); }).first ==
+        Exit::unhealthy);
   crowd.clear();
   server.process().signal(SIGCONT);
   CHECK(ask_worker(server.path(), "hello", std::chrono::seconds(5))["hello"] == "world");
@@ -235,7 +244,8 @@ TEST_CASE("control_socket: nobody there, or something else") {
     std::thread other([&] {
       const Descriptor client(accept(listener.get(), nullptr, nullptr));
       char block[256];
-      if (recv(client.get(), block, sizeof block, 0) > 0) send(client.get(), text.data(), text.size(), MSG_NOSIGNAL);
+      if (recv(client.get(), block, sizeof block, 0) > 0)
+        send(client.get(), text.data(), text.size(), MSG_NOSIGNAL);
     });
     CHECK(refusal([&] { ask_worker(path, "hello"); }).first == Exit::data);
     other.join();
@@ -274,5 +284,6 @@ TEST_CASE("control_socket: long node names and long directories still have a soc
   Server server(stem::control_socket_path(deep, name));
   CHECK(ask_worker(server.path(), "hello")["hello"] == "world");
   CHECK(refusal([&] { ask_worker(dir / std::string(120, 'x'), "hello"); }).first == Exit::config);
-  CHECK(refusal([&] { ask_worker(dir / (std::string(120, 'x') + "/a"), "hello"); }).first == Exit::unavailable);
+  CHECK(refusal([&] { ask_worker(dir / (std::string(120, 'x') + "/a"), "hello"); }).first ==
+        Exit::unavailable);
 }

@@ -79,16 +79,21 @@ class Daemon {
     settings.pidfile = dir / "pids/web-1.pid";
     settings.logfile = dir / "log/web-1.log";
     if (change) change(settings);
-    script = static_cast<Script*>(mmap(nullptr, sizeof(Script), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    script = static_cast<Script*>(
+        mmap(nullptr, sizeof(Script), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     script->ends_when_stopped = true;
     event = stem::Descriptor(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     process.emplace([this, watchdog_usec] {
       setenv("NOTIFY_SOCKET", manager.address().c_str(), 1);
       unsetenv("WATCHDOG_PID");
-      if (watchdog_usec) setenv("WATCHDOG_USEC", std::to_string(watchdog_usec).c_str(), 1);
-      else unsetenv("WATCHDOG_USEC");
+      if (watchdog_usec)
+        setenv("WATCHDOG_USEC", std::to_string(watchdog_usec).c_str(), 1);
+      else
+        unsetenv("WATCHDOG_USEC");
       try {
-        return stem::run_service(settings, [&](stem::ServiceOutputs) { return std::make_unique<ScriptedWorkload>(*script, event.get()); });
+        return stem::run_service(settings, [&](stem::ServiceOutputs) {
+          return std::make_unique<ScriptedWorkload>(*script, event.get());
+        });
       } catch (const Error& error) {
         return static_cast<int>(error.code());
       }
@@ -117,7 +122,9 @@ class Daemon {
   std::optional<ChildProcess> process;
 };
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -126,7 +133,8 @@ TEST_CASE("daemon: from start to end, as a service manager sees it") {
   // Not ready yet: more time is asked for, the status says why, READY=1 is not sent.
   CHECK(daemon.manager.next() == "EXTEND_TIMEOUT_USEC=15000000");
   CHECK(daemon.manager.next() == "STATUS=status 0");
-  CHECK(eventually([&] { return stem::read_pidfile(daemon.settings.pidfile).kind == stem::PidfileState::Kind::live; }));
+  CHECK(eventually(
+      [&] { return stem::read_pidfile(daemon.settings.pidfile).kind == stem::PidfileState::Kind::live; }));
   CHECK(daemon.health()["state"] == "starting");
 
   daemon.script->status_number = 1;
@@ -157,7 +165,8 @@ TEST_CASE("daemon: from start to end, as a service manager sees it") {
   CHECK(eventually([&] { return daemon.script->last_signal == SIGUSR1; }));
 
   daemon.process->signal(SIGTERM);
-  CHECK(contains(daemon.manager.next_with("STOPPING=1"), "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping · status 1"));
+  CHECK(contains(daemon.manager.next_with("STOPPING=1"),
+                 "EXTEND_TIMEOUT_USEC=15000000\nSTATUS=stopping · status 1"));
   CHECK(daemon.manager.next_with("EXIT_STATUS=").starts_with("EXIT_STATUS=0\n"));
   CHECK(daemon.process->wait() == 0);
   CHECK(daemon.script->warm == 1);
@@ -168,7 +177,8 @@ TEST_CASE("daemon: from start to end, as a service manager sees it") {
 }
 
 TEST_CASE("daemon: each signal has its way to stop, and the impatient get a harder one") {
-  for (const auto& [number, count] : {std::pair{SIGTERM, &Script::warm}, {SIGINT, &Script::soft}, {SIGQUIT, &Script::hard}}) {
+  for (const auto& [number, count] :
+       {std::pair{SIGTERM, &Script::warm}, {SIGINT, &Script::soft}, {SIGQUIT, &Script::hard}}) {
     Daemon daemon;
     daemon.become_ready();
     daemon.process->signal(number);
@@ -201,7 +211,8 @@ TEST_CASE("daemon: a stop that takes too long becomes hard, and a hard one ends 
   daemon.script->busy = 1;
   daemon.become_ready();
   daemon.process->signal(SIGTERM);
-  CHECK(contains(daemon.manager.next_with("EXIT_STATUS="), "EXIT_STATUS=70\nERRNO=" + std::to_string(ETIMEDOUT)));
+  CHECK(contains(daemon.manager.next_with("EXIT_STATUS="),
+                 "EXIT_STATUS=70\nERRNO=" + std::to_string(ETIMEDOUT)));
   CHECK(daemon.process->wait() == 70);
   CHECK(daemon.script->hard == 1);
   CHECK_FALSE(std::filesystem::exists(daemon.settings.pidfile));
@@ -221,7 +232,8 @@ TEST_CASE("daemon: while draining, more time is asked for only on progress") {
   for (auto* daemon : {&idle, &busy, &done}) CHECK(!daemon->manager.next_with("STOPPING=1").empty());
   done.script->drained = 3;
   const auto again = [](Daemon& daemon, int timeout_ms) {
-    return contains(daemon.manager.next_with("EXTEND_TIMEOUT_USEC=", timeout_ms), "EXTEND_TIMEOUT_USEC=15000000");
+    return contains(daemon.manager.next_with("EXTEND_TIMEOUT_USEC=", timeout_ms),
+                    "EXTEND_TIMEOUT_USEC=15000000");
   };
   CHECK(again(busy, 8000));
   CHECK(again(done, 1500));
@@ -273,7 +285,8 @@ TEST_CASE("daemon: the watchdog is fed while all parts make progress, and only t
   CHECK(daemon.manager.next_with("WATCHDOG=1", 1000).empty());  // the manager does not listen for it any more
 }
 
-TEST_CASE("daemon: SIGHUP reloads between RELOADING=1 and READY=1, also when the new configuration is refused") {
+TEST_CASE(
+    "daemon: SIGHUP reloads between RELOADING=1 and READY=1, also when the new configuration is refused") {
   Daemon daemon;
   daemon.become_ready();
   std::filesystem::rename(daemon.settings.logfile, daemon.settings.logfile + ".1");
@@ -305,7 +318,8 @@ TEST_CASE("daemon: the exit status of a workload that ends by itself is passed o
     daemon.become_ready();
     daemon.script->finished = status + 1;
     daemon.wake();
-    CHECK(daemon.manager.next_with("EXIT_STATUS=").starts_with("EXIT_STATUS=" + std::to_string(status) + "\n"));
+    CHECK(
+        daemon.manager.next_with("EXIT_STATUS=").starts_with("EXIT_STATUS=" + std::to_string(status) + "\n"));
     CHECK(daemon.process->wait() == status);
   }
 }
@@ -324,7 +338,8 @@ TEST_CASE("daemon: one worker a node, with a pidfile or without") {
     settings.runtime_dir = first.settings.runtime_dir;
   });
   CHECK(second.process->wait() == 75);
-  CHECK(contains(second.manager.next(), "(pid " + std::to_string(first.process->pid()) + ")"));
+  CHECK(contains(second.manager.next(),
+                 "node web-1 runs already (pid " + std::to_string(first.process->pid()) + ","));
   CHECK(first.health()["pid"] == first.process->pid());
   Daemon neighbour([&](ServiceSettings& settings) {
     settings.node = "web-2";

@@ -34,11 +34,14 @@ std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
   return {Exit::ok, ""};
 }
 
-stem::DetachSettings with(const std::string& workdir, const std::string& logfile, stem::Duration timeout = 10s) {
+stem::DetachSettings with(const std::string& workdir, const std::string& logfile,
+                          stem::Duration timeout = 10s) {
   return {.workdir = workdir, .logfile = logfile, .timeout = timeout};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -48,9 +51,9 @@ TEST_CASE("detach: the starter returns when the background process is ready") {
   REQUIRE(pipe(hold) == 0);  // without O_CLOEXEC: the background process must close it all the same
   const Ended background{start_detached(with(dir.path(), dir / "out.log"), [&](const auto& ready) {
     const int held = fcntl(hold[0], F_GETFD);
-    std::ofstream(dir / "facts") << getpid() << ' ' << getppid() << ' ' << getsid(0) << ' ' << getpgrp() << ' ' << umask(0) << ' '
-                                 << std::filesystem::current_path().string() << ' ' << held << ' '
-                                 << isatty(0);
+    std::ofstream(dir / "facts") << getpid() << ' ' << getppid() << ' ' << getsid(0) << ' ' << getpgrp()
+                                 << ' ' << umask(0) << ' ' << std::filesystem::current_path().string() << ' '
+                                 << held << ' ' << isatty(0);
     printf("to the log\n");
     fflush(stdout);
     fprintf(stderr, "this too\n");
@@ -62,7 +65,8 @@ TEST_CASE("detach: the starter returns when the background process is ready") {
   pid_t pid, parent, session, group;
   int mask, held, terminal;
   std::string workdir;
-  REQUIRE(static_cast<bool>(facts >> pid >> parent >> session >> group >> mask >> workdir >> held >> terminal));
+  REQUIRE(
+      static_cast<bool>(facts >> pid >> parent >> session >> group >> mask >> workdir >> held >> terminal));
   CHECK(background.pid == pid);
   CHECK(session != getsid(0));
   CHECK(session != pid);  // no session leader: it cannot come to a terminal
@@ -84,7 +88,8 @@ TEST_CASE("detach: a failure before readiness comes back with its words and its 
   const auto start = [](const std::function<int(const std::function<void()>&)>& body) {
     return refusal([&] { start_detached(with("/", ""), body); });
   };
-  auto [code, message] = start([](const auto&) -> int { throw Error(Exit::config, "/etc/stem.env:3: bad line"); });
+  auto [code, message] =
+      start([](const auto&) -> int { throw Error(Exit::config, "/etc/stem.env:3: bad line"); });
   CHECK(code == Exit::config);
   CHECK(message == "/etc/stem.env:3: bad line");
   CHECK(start([](const auto&) -> int { throw std::runtime_error("odd"); }).first == Exit::software);
@@ -95,8 +100,10 @@ TEST_CASE("detach: a failure before readiness comes back with its words and its 
   std::tie(code, message) = start([](const auto&) { return raise(SIGKILL); });
   CHECK(code == Exit::software);
   CHECK(contains(message, "killed by signal 9"));
-  CHECK(refusal([] { start_detached(with("/no/such", ""), [](const auto&) { return 0; }); }).first == Exit::config);
-  CHECK(refusal([] { start_detached(with("/", "/no/such/x.log"), [](const auto&) { return 0; }); }).first == Exit::cannot_create);
+  CHECK(refusal([] { start_detached(with("/no/such", ""), [](const auto&) { return 0; }); }).first ==
+        Exit::config);
+  CHECK(refusal([] { start_detached(with("/", "/no/such/x.log"), [](const auto&) { return 0; }); }).first ==
+        Exit::cannot_create);
 }
 
 TEST_CASE("detach: one that never becomes ready is ended") {

@@ -17,12 +17,14 @@ using stem::Owner;
 namespace {
 
 struct stat status_of(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   REQUIRE(stat(path.c_str(), &status) == 0);
   return status;
 }
 
-int mode_of(const std::string& path) { return status_of(path).st_mode & 07777; }
+int mode_of(const std::string& path) {
+  return status_of(path).st_mode & 07777;
+}
 
 std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
   try {
@@ -39,7 +41,9 @@ Owner nobody() {
   return {account->pw_uid, account->pw_gid};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// Runs `call` in a child process as another user; its return value is the result.
 int as_user(const Owner& user, const std::function<int()>& call) {
@@ -128,7 +132,9 @@ TEST_CASE("directories: an unprivileged user is told what root would have to do"
   REQUIRE(chown((dir / "third").c_str(), 4242, 4242) == 0);
   chmod((dir / "third").c_str(), 0777);
   CHECK(as_user(nobody(), [&] {
-          return refusal([&] { make_directories(dir / "third", Owner::self()); }).first == Exit::no_permission ? 0 : 1;
+          return refusal([&] { make_directories(dir / "third", Owner::self()); }).first == Exit::no_permission
+                     ? 0
+                     : 1;
         }) == 0);
 }
 
@@ -151,7 +157,8 @@ TEST_CASE("directories: a symbolic link is followed only where root placed it, o
   CHECK(status_of(dir / "real/x").st_uid == nobody().user);
   CHECK(status_of(dir / "real/y").st_uid == nobody().user);
 
-  // The user's own link, into a place of root: a trap for root, who would make and give away a directory there.
+  // The user's own link, into a place of root: a trap for root, who would make and give away a directory
+  // there.
   REQUIRE(mkdir((dir / "secret").c_str(), 0755) == 0);
   REQUIRE(symlink((dir / "secret").c_str(), (dir / "theirs/trap").c_str()) == 0);
   REQUIRE(lchown((dir / "theirs/trap").c_str(), nobody().user, nobody().group) == 0);
@@ -193,7 +200,8 @@ TEST_CASE("directories: where control sockets live") {
   const std::string fallback = "/tmp/stem-54321";
   std::filesystem::remove_all(fallback);
   CHECK(as_user(stranger, [&] {
-          if (stem::runtime_dir(stem::Config{}, {{"XDG_RUNTIME_DIR", "/run/user/1"}}) != "/run/user/1/stem") return 1;
+          if (stem::runtime_dir(stem::Config{}, {{"XDG_RUNTIME_DIR", "/run/user/1"}}) != "/run/user/1/stem")
+            return 1;
           if (stem::runtime_dir(stem::Config{}, {{"XDG_RUNTIME_DIR", ""}}) != fallback) return 2;
           make_directories(fallback, Owner::self(), true);
           return stem::runtime_dir(stem::Config{}, {}) == fallback ? 0 : 3;

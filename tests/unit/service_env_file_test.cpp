@@ -13,7 +13,9 @@ using stem::Exit;
 namespace {
 
 /// The value of the last entry; every other key is ignored.
-std::string value(const std::string& text) { return EnvFile::parse(text, "f").entries.back().value; }
+std::string value(const std::string& text) {
+  return EnvFile::parse(text, "f").entries.back().value;
+}
 
 std::string refusal(const std::string& text) {
   try {
@@ -63,7 +65,8 @@ TEST_CASE("env_file: values are those that systemd gives to a service") {
 }
 
 TEST_CASE("env_file: keys, order, line numbers and comments") {
-  const auto file = EnvFile::parse("# one\n; two\n\n  \t\nA = 1\nB=\"x\ny\"\n  # three\\\n# four\nA=2\n", "f");
+  const auto file =
+      EnvFile::parse("# one\n; two\n\n  \t\nA = 1\nB=\"x\ny\"\n  # three\\\n# four\nA=2\n", "f");
   const std::vector<EnvFile::Entry> expected = {{"A", "1", 5}, {"B", "x\ny", 6}, {"A", "2", 10}};
   CHECK(file.entries == expected);
   CHECK(file.warnings.empty());
@@ -104,7 +107,9 @@ TEST_CASE("env_file: what systemd would drop, or take wrong, is refused with its
   CHECK(refusal("B=\xED\xA0\x80").find("not UTF-8") != std::string::npos);      // a surrogate
   CHECK(refusal("B=\xF4\x90\x80\x80").find("not UTF-8") != std::string::npos);  // beyond U+10FFFF
   CHECK(refusal("B=\xE2\x82").find("not UTF-8") != std::string::npos);          // cut short
-  CHECK(refusal("\xEF\xBB\xBF" "A=1").starts_with("f:1: the file starts with a byte order mark"));
+  CHECK(refusal("\xEF\xBB\xBF"
+                "A=1")
+            .starts_with("f:1: the file starts with a byte order mark"));
   CHECK(refusal("# C:\\dir\\\nA=1\n").starts_with("f:1: a comment that ends in a backslash"));
   CHECK(refusal("A=1\n#x\n#C:\\dir\\\n#y\\\nA=1\n").starts_with("f:4: a comment that ends in a backslash"));
   CHECK(refusal("A=1\r\nB=one\\\r\ntwo\r\n").starts_with("f:3: a line without `=`"));

@@ -31,7 +31,9 @@ std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
   return {Exit::ok, ""};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 void log_as_a_job(const std::string& message) {
   const std::string id = "0191-id", task = "mail.send", queue = "mail";
@@ -66,7 +68,7 @@ TEST_CASE("log_output: lines in a file") {
   CHECK(contains(text, "Z error   web-1 two\n    lines \\x1b[31m\n"));
   CHECK(contains(text, "Z debug   web-1 shown\n"));
   CHECK(contains(text, "\na foreign line\n"));
-  struct stat status{};
+  struct stat status {};
   REQUIRE(stat(path.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0640);
 }
@@ -189,14 +191,17 @@ TEST_CASE("log_output: the journal gets native fields") {
   REQUIRE(pipe2(results, O_CLOEXEC) == 0);
   ChildProcess child([&] {
     if (unshare(CLONE_NEWNS) != 0) return 77;
-    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 || mount("tmpfs", "/run", "tmpfs", 0, nullptr) != 0) return 77;
+    if (mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("tmpfs", "/run", "tmpfs", 0, nullptr) != 0)
+      return 77;
     std::filesystem::create_directories("/run/systemd/journal");
     NotifyListener journal("/run/systemd/journal/socket");
     const int file = ::open("/run/err", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     dup2(file, STDERR_FILENO);
-    struct stat status{};
+    struct stat status {};
     fstat(STDERR_FILENO, &status);
-    setenv("JOURNAL_STREAM", (std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino)).c_str(), 1);
+    setenv("JOURNAL_STREAM", (std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino)).c_str(),
+           1);
     LogOutput log({.node = "web-1", .file = "", .level = "info"});
     if (!log.to_journal()) return 1;
     log_as_a_job("slow");
@@ -221,8 +226,9 @@ TEST_CASE("log_output: the journal gets native fields") {
   REQUIRE(length > 0);
   const std::string entries = "\n" + std::string(text, static_cast<std::size_t>(length));
   const auto job = entries.substr(0, entries.find("----")), plain = entries.substr(entries.find("----"));
-  for (const char* field : {"SYSLOG_IDENTIFIER=stem", "PRIORITY=4", "MESSAGE=slow", "STEM_NODE=web-1", "STEM_TASK_ID=0191-id",
-                            "STEM_TASK=mail.send", "STEM_QUEUE=mail", "STEM_ATTEMPT=2"}) {
+  for (const char* field :
+       {"SYSLOG_IDENTIFIER=stem", "PRIORITY=4", "MESSAGE=slow", "STEM_NODE=web-1", "STEM_TASK_ID=0191-id",
+        "STEM_TASK=mail.send", "STEM_QUEUE=mail", "STEM_ATTEMPT=2"}) {
     CAPTURE(field);
     CHECK(contains(job, "\n" + std::string(field) + "\n"));
   }

@@ -11,7 +11,8 @@ using stem::NodeTemplate;
 using stem::split_command;
 
 TEST_CASE("node_template: the marks") {
-  NodeTemplate marks{.node = "web-1", .host = "box", .started = stem::parse_time("2025-01-02T03:04:05.999Z"), .process = 0};
+  NodeTemplate marks{
+      .node = "web-1", .host = "box", .started = stem::parse_time("2025-01-02T03:04:05.999Z"), .process = 0};
   CHECK(marks.expand("/run/%n%I.%h.%d.log") == "/run/web-1.box.20250102T030405Z.log");
   marks.process = 2;
   CHECK(marks.expand("%n%I.log") == "web-1-2.log");
@@ -41,12 +42,14 @@ TEST_CASE("node_template: an unknown mark is an error that names the known ones"
 
 TEST_CASE("command_line: words as a shell splits them, without expansion") {
   using Words = std::vector<std::string>;
-  CHECK(split_command("/usr/bin/dart run bin/worker.dart") == Words{"/usr/bin/dart", "run", "bin/worker.dart"});
+  CHECK(split_command("/usr/bin/dart run bin/worker.dart") ==
+        Words{"/usr/bin/dart", "run", "bin/worker.dart"});
   CHECK(split_command("  a\tb\n c ") == Words{"a", "b", "c"});
   CHECK(split_command("a '' \"\" b") == Words{"a", "", "", "b"});
   CHECK(split_command("a 'x y'\"z w\"q") == Words{"a", "x yz wq"});
   CHECK(split_command("a '\\n' \"\\n\\\"\\$\\\\\" \\\"") == Words{"a", "\\n", "\\n\"$\\", "\""});
-  CHECK(split_command("a $HOME `b` * ~ --queues=a,b") == Words{"a", "$HOME", "`b`", "*", "~", "--queues=a,b"});
+  CHECK(split_command("a $HOME `b` * ~ --queues=a,b") ==
+        Words{"a", "$HOME", "`b`", "*", "~", "--queues=a,b"});
   CHECK(split_command("a b\\ c") == Words{"a", "b c"});
   CHECK(split_command("a \\\n b") == Words{"a", "b"});
   CHECK(split_command("a#b #c") == Words{"a#b", "#c"});

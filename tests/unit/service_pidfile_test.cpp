@@ -29,7 +29,9 @@ std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
   return {Exit::ok, ""};
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// A process that runs `work`, then waits until it is told to go on, by the end of this object.
 class Process {
@@ -43,7 +45,8 @@ class Process {
       close(hold[1]);
       close(ready[0]);
       if (own_group) setpgid(0, 0);
-      for (const int number : {SIGTERM, SIGINT, SIGABRT, SIGSEGV}) ::signal(number, SIG_DFL);  // doctest has its own
+      for (const int number : {SIGTERM, SIGINT, SIGABRT, SIGSEGV})
+        ::signal(number, SIG_DFL);  // doctest has its own
       try {
         work();
       } catch (...) {
@@ -100,7 +103,7 @@ TEST_CASE("pidfile: it holds the pid for as long as the worker lives") {
     CHECK(state.kind == Kind::live);
     CHECK(state.running());
     CHECK(state.pid == getpid());
-    struct stat status{};
+    struct stat status {};
     REQUIRE(stat(path.c_str(), &status) == 0);
     CHECK((status.st_mode & 0777) == 0644);
   }
@@ -218,9 +221,11 @@ TEST_CASE("pidfile: starts and ends in quick succession never leave two holders 
 TEST_CASE("pidfile: whatever number an unheld file names, no process is found or touched") {
   const TempDir dir;
   Process bystander([] {});
-  for (const auto& text : {std::string("1\n"), std::to_string(getpid()) + "\n", std::to_string(bystander.pid()), std::string("0"),
-                           std::string("-1"), std::string("4194305"), std::string("99999999999999999999"), std::string("text"),
-                           std::string("12 34"), std::string(""), std::string("\0\0\0\0", 4), std::string(" 7")}) {
+  for (const auto& text :
+       {std::string("1\n"), std::to_string(getpid()) + "\n", std::to_string(bystander.pid()),
+        std::string("0"), std::string("-1"), std::string("4194305"), std::string("99999999999999999999"),
+        std::string("text"), std::string("12 34"), std::string(""), std::string("\0\0\0\0", 4),
+        std::string(" 7")}) {
     CAPTURE(text);
     const auto path = dir.file("x.pid", text);
     const auto state = read_pidfile(path);
@@ -328,7 +333,7 @@ TEST_CASE("pidfile: a reader's own locks cannot make a dead worker look alive") 
   const TempDir dir;
   const auto path = dir.file("a.pid", std::to_string(getpid()) + "\n");
   const int reader = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  struct flock lock{};
+  struct flock lock {};
   lock.l_type = F_RDLCK;
   lock.l_whence = SEEK_SET;
   REQUIRE(fcntl(reader, F_OFD_SETLK, &lock) == 0);

@@ -22,18 +22,22 @@ using stem::ShimSettings;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
-/// A shimmed shell script, under a manager that listens. The script finds its directory in $D; `say TEXT` sends to its
-/// NOTIFY_SOCKET.
+/// A shimmed shell script, under a manager that listens. The script finds its directory in $D; `say TEXT`
+/// sends to its NOTIFY_SOCKET.
 class Shimmed {
  public:
-  explicit Shimmed(const std::string& script, const std::function<void(ShimSettings&, ServiceSettings&)>& change = {},
+  explicit Shimmed(const std::string& script,
+                   const std::function<void(ShimSettings&, ServiceSettings&)>& change = {},
                    std::int64_t watchdog_usec = 0) {
-    dir.file("say", "#!/usr/bin/python3\n"
-                    "import os, socket, sys\n"
-                    "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
-                    "s.sendto('\\n'.join(sys.argv[1:]).encode(), '\\0' + os.environ['NOTIFY_SOCKET'][1:])\n");
+    dir.file("say",
+             "#!/usr/bin/python3\n"
+             "import os, socket, sys\n"
+             "s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+             "s.sendto('\\n'.join(sys.argv[1:]).encode(), '\\0' + os.environ['NOTIFY_SOCKET'][1:])\n");
     chmod((dir / "say").c_str(), 0755);
     dir.file("script", script);
     service.node = "web-1";
@@ -51,7 +55,8 @@ class Shimmed {
       dup2(log, STDERR_FILENO);
       dup2(log, STDOUT_FILENO);
       try {
-        return stem::run_service(service, [&](stem::ServiceOutputs outputs) { return std::make_unique<Shim>(shim, outputs); });
+        return stem::run_service(
+            service, [&](stem::ServiceOutputs outputs) { return std::make_unique<Shim>(shim, outputs); });
       } catch (const Error& error) {
         std::ofstream(dir / "error") << error.what();
         return static_cast<int>(error.code());
@@ -85,12 +90,17 @@ bool is_gone(pid_t pid) {
 
 }  // namespace
 
-TEST_CASE("shim: a program that knows nothing of systemd is ready once it has settled, and its status is passed on") {
-  Shimmed shimmed("echo \"$1 $STEM_TEST\" >$D/argument; echo $$ >$D/pid; trap 'exit 7' TERM; while :; do sleep 0.05; done",
-                  [](ShimSettings& shim, ServiceSettings&) { shim.environment["STEM_TEST"] = "x"; });
+TEST_CASE(
+    "shim: a program that knows nothing of systemd is ready once it has settled, and its status is passed "
+    "on") {
+  Shimmed shimmed(
+      "echo \"$1 $STEM_TEST\" >$D/argument; echo $$ >$D/pid; trap 'exit 7' TERM; while :; do sleep 0.05; "
+      "done",
+      [](ShimSettings& shim, ServiceSettings&) { shim.environment["STEM_TEST"] = "x"; });
   CHECK(shimmed.written("argument") == "an argument x\n");
   CHECK(shimmed.manager.next_with("READY=1") == "READY=1\nSTATUS=sh runs");
-  const auto health = stem::ask_worker(stem::control_socket_path(shimmed.service.runtime_dir, "web-1"), "health", 5s);
+  const auto health =
+      stem::ask_worker(stem::control_socket_path(shimmed.service.runtime_dir, "web-1"), "health", 5s);
   CHECK(health["child"] == shimmed.pid_in("pid"));
   shimmed.process->signal(SIGTERM);
   CHECK(shimmed.process->wait() == 7);
@@ -108,7 +118,8 @@ TEST_CASE("shim: exit statuses and deaths by signal") {
   // An end before it settled is no readiness.
   Shimmed early("exit 3", [](ShimSettings& shim, ServiceSettings&) { shim.settle = 5s; });
   CHECK(early.process->wait() == 3);
-  for (auto message = early.manager.next(100); !message.empty(); message = early.manager.next(100)) CHECK_FALSE(contains(message, "READY=1"));
+  for (auto message = early.manager.next(100); !message.empty(); message = early.manager.next(100))
+    CHECK_FALSE(contains(message, "READY=1"));
 }
 
 TEST_CASE("shim: a command that cannot run is a configuration error with its reason") {
@@ -124,8 +135,10 @@ TEST_CASE("shim: a command that cannot run is a configuration error with its rea
 }
 
 TEST_CASE("shim: signals are forwarded; SIGHUP only to a program that handles it") {
-  Shimmed shimmed("trap 'echo usr1 >$D/usr1' USR1; trap 'echo hup >$D/hup' HUP; trap 'echo int >$D/int; exit 0' INT; echo >$D/set\n"
-                  "while :; do sleep 0.05; done");
+  Shimmed shimmed(
+      "trap 'echo usr1 >$D/usr1' USR1; trap 'echo hup >$D/hup' HUP; trap 'echo int >$D/int; exit 0' INT; "
+      "echo >$D/set\n"
+      "while :; do sleep 0.05; done");
   REQUIRE(shimmed.ready());
   REQUIRE(!shimmed.written("set").empty());
   shimmed.process->signal(SIGUSR1);
@@ -151,12 +164,14 @@ TEST_CASE("shim: a program that speaks for itself is heard, and not spoken for")
                     [](ShimSettings& shim, ServiceSettings&) { shim.speaks = ShimSettings::Speaks::yes; });
     std::string message;
     bool warmed = false;
-    while (!(message = shimmed.manager.next()).empty() && !message.starts_with("READY=1")) warmed |= contains(message, "STATUS=warming");
+    while (!(message = shimmed.manager.next()).empty() && !message.starts_with("READY=1"))
+      warmed |= contains(message, "STATUS=warming");
     CHECK(warmed);
     CHECK(message == "READY=1\nSTATUS=serving");
   }
   SUBCASE("automatic: whichever comes first") {
-    Shimmed shimmed("say READY=1 STATUS=early; sleep 1000", [](ShimSettings& shim, ServiceSettings&) { shim.settle = 30s; });
+    Shimmed shimmed("say READY=1 STATUS=early; sleep 1000",
+                    [](ShimSettings& shim, ServiceSettings&) { shim.settle = 30s; });
     CHECK(shimmed.manager.next_with("READY=1") == "READY=1\nSTATUS=early");
   }
   SUBCASE("no: it gets no socket") {
@@ -166,7 +181,9 @@ TEST_CASE("shim: a program that speaks for itself is heard, and not spoken for")
     CHECK(shimmed.ready());
   }
   SUBCASE("reload, stop and time are its own words; what only we may say is not passed on") {
-    Shimmed shimmed("say READY=1; sleep 0.3; say RELOADING=1 MONOTONIC_USEC=5; say MAINPID=1 EXTEND_TIMEOUT_USEC=7 FDSTORE=1; say READY=1 STATUS=again; sleep 1000");
+    Shimmed shimmed(
+        "say READY=1; sleep 0.3; say RELOADING=1 MONOTONIC_USEC=5; say MAINPID=1 EXTEND_TIMEOUT_USEC=7 "
+        "FDSTORE=1; say READY=1 STATUS=again; sleep 1000");
     REQUIRE(shimmed.ready());
     CHECK(shimmed.manager.next_with("RELOADING=1") == "RELOADING=1\nMONOTONIC_USEC=5");
     CHECK(shimmed.manager.next() == "EXTEND_TIMEOUT_USEC=7");
@@ -189,7 +206,10 @@ TEST_CASE("shim: the watchdog is fed for a program that cannot, and by one that 
     CHECK(!shimmed.manager.next_with("WATCHDOG=1").empty());
   }
   SUBCASE("it can, and then falls silent") {
-    Shimmed shimmed("echo $WATCHDOG_USEC >$D/limit; say READY=1; for i in 1 2 3; do say WATCHDOG=1; sleep 0.1; done; echo >$D/silent; sleep 1000", {}, 600'000);
+    Shimmed shimmed(
+        "echo $WATCHDOG_USEC >$D/limit; say READY=1; for i in 1 2 3; do say WATCHDOG=1; sleep 0.1; done; "
+        "echo >$D/silent; sleep 1000",
+        {}, 600'000);
     REQUIRE(shimmed.ready());
     CHECK(shimmed.written("limit") == "600000\n");
     CHECK(!shimmed.manager.next_with("WATCHDOG=1").empty());
@@ -260,9 +280,12 @@ TEST_CASE("shim: nothing that the program started outlives it") {
 
 TEST_CASE("shim: the program's output goes into the log file, which can rotate") {
   Shimmed shimmed("echo one; while ! [ -e $D/go ]; do sleep 0.02; done; echo two >&2; printf three; exit 0",
-                  [](ShimSettings&, ServiceSettings& service) { service.logfile = service.runtime_dir + "/../web-1.log"; });
+                  [](ShimSettings&, ServiceSettings& service) {
+                    service.logfile = service.runtime_dir + "/../web-1.log";
+                  });
   const auto path = shimmed.dir / "web-1.log";
-  CHECK(eventually([&] { return contains(content_of(path), "\none\n") || content_of(path).starts_with("one\n"); }));
+  CHECK(eventually(
+      [&] { return contains(content_of(path), "\none\n") || content_of(path).starts_with("one\n"); }));
   std::filesystem::rename(path, path + ".1");
   shimmed.process->signal(SIGHUP);
   CHECK(eventually([&] { return std::filesystem::exists(path); }));
@@ -282,8 +305,12 @@ TEST_CASE("shim: the program inherits no descriptor and no foreign environment")
   service.node = "web-1";
   service.pidfile = "/run/x.pid";
   const auto settings = ShimSettings::from(config, service,
-                                           {{"NOTIFY_SOCKET", "/x"}, {"WATCHDOG_USEC", "1"}, {"STEM_WORKER_COMMAND", "x"},
-                                            {"STEM_WORKER_LOGFILE", "/template/%n"}, {"STEM_DEFAULT_QUEUE", "d"}, {"HOME", "/"}});
+                                           {{"NOTIFY_SOCKET", "/x"},
+                                            {"WATCHDOG_USEC", "1"},
+                                            {"STEM_WORKER_COMMAND", "x"},
+                                            {"STEM_WORKER_LOGFILE", "/template/%n"},
+                                            {"STEM_DEFAULT_QUEUE", "d"},
+                                            {"HOME", "/"}});
   CHECK(settings.speaks == ShimSettings::Speaks::yes);
   const auto& program = settings.environment;
   CHECK(program.at("STEM_WORKER_NODE") == "web-1");
@@ -293,7 +320,8 @@ TEST_CASE("shim: the program inherits no descriptor and no foreign environment")
   CHECK(!program.at("STEM_WORKER_HOST").empty());
   CHECK(program.at("STEM_DEFAULT_QUEUE") == "d");
   CHECK(program.at("HOME") == "/");
-  for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "STEM_WORKER_COMMAND", "STEM_WORKER_LOGFILE"}) CHECK(!program.contains(name));
+  for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "STEM_WORKER_COMMAND", "STEM_WORKER_LOGFILE"})
+    CHECK(!program.contains(name));
   config.command = "'";
   CHECK_THROWS_AS(ShimSettings::from(config, service, {}), Error);
 
