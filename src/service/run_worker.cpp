@@ -1,5 +1,6 @@
 #include "service/run_worker.hpp"
 
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 namespace stem {
 
 int run_worker_service(const Config& config, const Environment& environment, const Registry& tasks, const WorkerRun& run) {
+  // By default each thread gets a heap of its own: 2 MiB more for an idle worker of 8 threads (measured), for little.
+  mallopt(M_ARENA_MAX, 2);
   auto settings = ServiceSettings::from(config, environment);
   settings.colour = run.colour;
   settings.private_dirs = run.private_dirs;

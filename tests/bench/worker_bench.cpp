@@ -3,6 +3,7 @@
 //
 //     worker_bench [ROUNDS] [JOBS]      in the current directory, which should be on a real disk
 
+#include <malloc.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -143,6 +144,7 @@ double percentile(std::vector<double> values, double share) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  mallopt(M_ARENA_MAX, 2);  // as run_worker_service does
   const std::size_t rounds = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 7;
   const std::size_t count = argc > 2 ? std::strtoul(argv[2], nullptr, 10) : 60'000;
   std::vector<double> ours, ratios;
