@@ -17,7 +17,6 @@ using std::chrono::seconds;
 constexpr Duration linger = milliseconds{2};
 /// Jobs are leased ahead for this long a stretch of work, where that is more than the prefetch multiplier asks for.
 constexpr Duration ahead_for = milliseconds{20};
-constexpr std::size_t most_ahead = 1000;
 constexpr Duration sweep_every = std::chrono::minutes{5};
 
 std::int64_t key(const Receipt& receipt) { return receipt.job; }
@@ -301,7 +300,7 @@ void Engine::exchange() {
   if (!unsettled_.empty()) {
     const auto passed = std::max(duration_cast<Duration>(now - last_exchange_), Duration{milliseconds{1}});
     const auto pace = unsettled_.size() * static_cast<std::size_t>(ahead_for / Duration{1}) / static_cast<std::size_t>(passed.count());
-    ahead_ = std::clamp(pace, base(), std::max(base(), std::min(ahead_ * 2, most_ahead)));
+    ahead_ = std::clamp(pace, base(), std::max(base(), std::min(ahead_ * 2, options_.most_ahead)));
   }
   last_exchange_ = now;
 

@@ -23,6 +23,7 @@ struct EngineOptions {
   std::vector<std::string> queues{"default"};  ///< at the start; serve() changes them
   int concurrency = 1;
   int prefetch_multiplier = 2;
+  std::size_t most_ahead = 1000;  ///< jobs held at once, however quick the handlers are
   Duration lease = std::chrono::seconds{30};
   Duration soft_time_limit{}, hard_time_limit{};
   AttemptRules rules;
