@@ -24,7 +24,7 @@ def commands_of(block):
     """The commands of a shell block that call stem: continued lines joined, prompts and comments cut off."""
     for line in re.sub(r"\\\n\s*", "", block).splitlines():
         line = re.sub(r"\s#\s.*", "", line)
-        for call in re.findall(r"(?:^|[|;&(]|\bsudo )\s*[$#]?\s*stem ([^|;&)]+)", line):
+        for call in re.findall(r"(?:^|[|;&(]|\bsudo )\s*stem ([^|;&)]+)", line):
             yield call
 
 
@@ -43,6 +43,8 @@ def options_of(stem, command):
 def bad_calls(stem, known, text):
     for language in ("sh", "console"):
         for block in blocks(text, language):
+            if language == "console":  # what was typed, without what was answered
+                block = "\n".join(line[2:] for line in block.splitlines() if line.startswith(("$ ", "# ")))
             for call in commands_of(block):
                 words = re.sub(r"'[^']*'|\"[^\"]*\"", "quoted", call).split()
                 if words and words[0].startswith("-"):
