@@ -7,6 +7,8 @@
 #include <functional>
 #include <unordered_set>
 
+#include "core/log_scope.hpp"
+
 namespace stem {
 namespace {
 
@@ -197,6 +199,7 @@ void Engine::expire() {
     ++shared_.counters.stuck;
     job->cancelled = true;
     const auto limit = duration_cast<Duration>(*job->hard_deadline - job->started);
+    const LogScope scope(job->delivery.id, job->envelope.name, job->delivery.queue, job->delivery.attempt);
     spdlog::error("{} {} ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
                   job->envelope.name, job->delivery.id, format_duration(limit), options_.concurrency);
     decide(*job, settle_failure(job->delivery, job->envelope, job->task->options,
@@ -351,6 +354,9 @@ void Engine::accept(const std::vector<Receipt>& lost) {
       ++counters.retried;
     } else if (const auto* dead = std::get_if<DeadLetter>(&unsettled_[i].disposition)) {
       ++counters.failed;
+      // Not the handler's thread, but of its job: whoever looks for the job in the journal finds this.
+      const auto& job = *unsettled_jobs_[i];
+      const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
       spdlog::error("{} went to the dead-letter queue: {}: {}", unsettled_jobs_[i]->delivery.id, dead->reason,
                     dead->meta.value("error", ""));
     }
