@@ -200,8 +200,8 @@ void Engine::expire() {
     job->cancelled = true;
     const auto limit = duration_cast<Duration>(*job->hard_deadline - job->started);
     const LogScope scope(job->delivery.id, job->envelope.name, job->delivery.queue, job->delivery.attempt);
-    spdlog::error("{} {} ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
-                  job->envelope.name, job->delivery.id, format_duration(limit), options_.concurrency);
+    spdlog::error("ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
+                  format_duration(limit), options_.concurrency);
     decide(*job, settle_failure(job->delivery, job->envelope, job->task->options,
                                 {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)}, std::nullopt,
                                 {job->started_at, clock_.wall()}, options_.rules, 0.5));
@@ -357,8 +357,7 @@ void Engine::accept(const std::vector<Receipt>& lost) {
       // Not the handler's thread, but of its job: whoever looks for the job in the journal finds this.
       const auto& job = *unsettled_jobs_[i];
       const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
-      spdlog::error("{} went to the dead-letter queue: {}: {}", unsettled_jobs_[i]->delivery.id, dead->reason,
-                    dead->meta.value("error", ""));
+      spdlog::error("went to the dead-letter queue: {}: {}", dead->reason, dead->meta.value("error", ""));
     }
   }
   if (!unsettled_.empty()) announcement_due_ = true;
