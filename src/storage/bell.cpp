@@ -16,7 +16,8 @@
 namespace stem {
 namespace {
 
-// O_NONBLOCK and O_NOCTTY: whatever stands in the bell's place, opening it must not block or have other effects.
+// O_NONBLOCK and O_NOCTTY: whatever stands in the bell's place, opening it must not block or have other
+// effects.
 constexpr int look = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
 
 void watch(int poll, int fd) {
@@ -62,12 +63,14 @@ void BellWatch::arm() {
     if (inotify_) watch(poll_.get(), inotify_.get());
   }
   if (watch_ < 0 && inotify_ && bell_.hang())
-    watch_ = inotify_add_watch(inotify_.get(), bell_.path().c_str(), IN_OPEN | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB);
+    watch_ = inotify_add_watch(inotify_.get(), bell_.path().c_str(),
+                               IN_OPEN | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB);
   tick(watch_ < 0);
 }
 
 void BellWatch::tick(bool on) {
-  const itimerspec second{.it_interval = {.tv_sec = on, .tv_nsec = 0}, .it_value = {.tv_sec = on, .tv_nsec = 0}};
+  const itimerspec second{.it_interval = {.tv_sec = on, .tv_nsec = 0},
+                          .it_value = {.tv_sec = on, .tv_nsec = 0}};
   timerfd_settime(timer_.get(), 0, &second, nullptr);
 }
 
@@ -84,9 +87,10 @@ void BellWatch::clear() {
       inotify_event event;
       std::memcpy(&event, buffer + at, sizeof event);
       at += static_cast<ssize_t>(sizeof event + event.len);
-      // The last word on a watch that was given up earlier comes late. IN_ATTRIB comes with an unlink while somebody
-      // holds the file open, but also with an innocent chmod.
-      if (event.wd == watch_ && (event.mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB | IN_UNMOUNT)))
+      // The last word on a watch that was given up earlier comes late. IN_ATTRIB comes with an unlink while
+      // somebody holds the file open, but also with an innocent chmod.
+      if (event.wd == watch_ &&
+          (event.mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF | IN_ATTRIB | IN_UNMOUNT)))
         lost = true;
     }
   }

@@ -11,15 +11,16 @@
 namespace stem {
 
 /// An empty file beside a database whose opening is the signal "look again" to every process that watches it.
-/// Ringing writes nothing, so it works on a full disk and costs two system calls. It must follow the commit it tells
-/// of: a watch on the database's own files would fire before a reader can see the change.
+/// Ringing writes nothing, so it works on a full disk and costs two system calls. It must follow the commit
+/// it tells of: a watch on the database's own files would fire before a reader can see the change.
 class Bell {
  public:
-  /// `path` is where the bell hangs; it gets the owner and mode of `beside`, the database. Does not touch the disk.
+  /// `path` is where the bell hangs; it gets the owner and mode of `beside`, the database. Does not touch the
+  /// disk.
   Bell(std::string path, std::string beside);
 
-  /// Wakes all watchers. A bell that is missing is hung up anew. Never fails: who misses a ring finds the job at the
-  /// next of its slow looks.
+  /// Wakes all watchers. A bell that is missing is hung up anew. Never fails: who misses a ring finds the job
+  /// at the next of its slow looks.
   void ring() const noexcept;
   /// Creates the file if it is missing. Returns whether it is there now.
   bool hang() const noexcept;
@@ -30,8 +31,8 @@ class Bell {
   std::string beside_;
 };
 
-/// Hears a bell. Where the kernel grants no watch (fs.inotify.max_user_instances, a full disk without the file), it
-/// claims to have heard something once a second instead, and tries again for the watch each time.
+/// Hears a bell. Where the kernel grants no watch (fs.inotify.max_user_instances, a full disk without the
+/// file), it claims to have heard something once a second instead, and tries again for the watch each time.
 class BellWatch {
  public:
   /// Throws Error (exit 75) when the process is out of file descriptors.
@@ -48,7 +49,7 @@ class BellWatch {
 
   Bell bell_;
   std::mutex mutex_;
-  Descriptor poll_;     // epoll over the two below, so that fd() stays the same whichever is in use
+  Descriptor poll_;  // epoll over the two below, so that fd() stays the same whichever is in use
   Descriptor inotify_;
   Descriptor timer_;
   int watch_ = -1;

@@ -13,8 +13,8 @@
 
 namespace stem {
 
-/// Which lease a delivery stands for. Opaque outside its adapter. A lease that was taken over has another token, so a
-/// late settlement or renewal of the old one touches nothing.
+/// Which lease a delivery stands for. Opaque outside its adapter. A lease that was taken over has another
+/// token, so a late settlement or renewal of the old one touches nothing.
 struct Receipt {
   std::int64_t job = 0;
   std::int64_t token = 0;
@@ -29,8 +29,8 @@ struct Delivery {
   std::string queue;
   std::string wire;    ///< the envelope as it was published, byte for byte; parsed by the executor
   int attempt = 0;     ///< attempts finished so far, kept by the broker
-  int deliveries = 1;  ///< how often it has been handed out since it was last settled, this time included: above 1,
-                       ///< a lease ran out, perhaps because the job takes its worker down
+  int deliveries = 1;  ///< how often it has been handed out since it was last settled, this time included:
+                       ///< above 1, a lease ran out, perhaps because the job takes its worker down
 };
 
 /// How a leased job goes on.
@@ -56,8 +56,8 @@ struct Settlement {
 
 /// What a worker is ready to take.
 struct Demand {
-  std::vector<std::string> queues;  ///< in order of preference among equal priorities
-  std::size_t limit = 0;            ///< 0 = nothing, settle only
+  std::vector<std::string> queues;            ///< in order of preference among equal priorities
+  std::size_t limit = 0;                      ///< 0 = nothing, settle only
   Duration lease = std::chrono::seconds{30};  ///< longer for a job whose producer asks for more
   std::string consumer{};                     ///< the node's name, for people who look
 };
@@ -69,10 +69,10 @@ struct Exchange {
 
 struct QueueDepth {
   std::string queue;
-  std::int64_t ready = 0;     ///< may be fetched now
-  std::int64_t delayed = 0;   ///< not due yet
-  std::int64_t leased = 0;    ///< being worked on
-  std::int64_t dead = 0;      ///< in the dead-letter queue
+  std::int64_t ready = 0;                  ///< may be fetched now
+  std::int64_t delayed = 0;                ///< not due yet
+  std::int64_t leased = 0;                 ///< being worked on
+  std::int64_t dead = 0;                   ///< in the dead-letter queue
   std::optional<WallTime> oldest_ready{};  ///< when the job that has waited longest became ready
 
   friend bool operator==(const QueueDepth&, const QueueDepth&) = default;
@@ -100,19 +100,21 @@ struct DeadJob {
   WallTime dead_at;
 };
 
-/// Moves jobs. Delivery is at least once: a lease that is neither settled nor renewed in time ends, and the job is
-/// handed out again. Each call is all or nothing. Thread-safe; calls that wait for the outside world say so.
-/// All throw Error: 69 unreachable, 73 disk full or not writable, 77 permission, 78 schema or URL, 75 busy for too long.
+/// Moves jobs. Delivery is at least once: a lease that is neither settled nor renewed in time ends, and the
+/// job is handed out again. Each call is all or nothing. Thread-safe; calls that wait for the outside world
+/// say so. All throw Error: 69 unreachable, 73 disk full or not writable, 77 permission, 78 schema or URL, 75
+/// busy for too long.
 class Broker {
  public:
   virtual ~Broker() = default;
 
-  /// Durable when it returns. A job whose id the broker already holds (waiting, leased or dead) is left as it is.
-  /// Returns how many were new. Wakes idle workers of every process.
+  /// Durable when it returns. A job whose id the broker already holds (waiting, leased or dead) is left as it
+  /// is. Returns how many were new. Wakes idle workers of every process.
   virtual std::size_t publish(std::span<const Envelope> jobs) = 0;
 
-  /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch. Records of
-  /// settled jobs are written in the same commit if keeps_records_of() the store they belong to. Does not wait for jobs.
+  /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch.
+  /// Records of settled jobs are written in the same commit if keeps_records_of() the store they belong to.
+  /// Does not wait for jobs.
   virtual Exchange exchange(std::span<const Settlement> settled, const Demand& demand) = 0;
 
   /// Leases up to `demand.limit` ready jobs; those whose lease has expired count as ready.
@@ -123,15 +125,17 @@ class Broker {
   /// Makes each lease end no earlier than now + `lease`. Returns those that are lost.
   virtual std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) = 0;
 
-  /// Whether exchange() commits `record` of settlements together with the ack, when `store` is the result backend.
+  /// Whether exchange() commits `record` of settlements together with the ack, when `store` is the result
+  /// backend.
   virtual bool keeps_records_of(const Store& store) const = 0;
 
-  /// A descriptor that polls readable when something may have become ready. Owned by the broker, valid for its life.
+  /// A descriptor that polls readable when something may have become ready. Owned by the broker, valid for
+  /// its life.
   virtual int wake_fd() const = 0;
   /// Makes wake_fd() unreadable until the next event; call it before the fetch that follows the wake-up.
   virtual void clear_wake() = 0;
-  /// When, at the latest, a worker that found nothing in `queues` should look again without having been woken: the
-  /// next delayed job or the next expiring lease. Empty = only a wake-up can bring work.
+  /// When, at the latest, a worker that found nothing in `queues` should look again without having been
+  /// woken: the next delayed job or the next expiring lease. Empty = only a wake-up can bring work.
   virtual std::optional<WallTime> next_due(const std::vector<std::string>& queues) = 0;
 
   virtual std::optional<JobView> find(const std::string& id) = 0;

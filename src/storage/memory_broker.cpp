@@ -87,7 +87,8 @@ std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) {
 
 MemoryBroker::Job* MemoryBroker::held(const Receipt& receipt) {
   const auto job = space_->jobs.find(receipt.job);
-  if (job == space_->jobs.end() || !job->second.lease || job->second.lease->token != receipt.token) return nullptr;
+  if (job == space_->jobs.end() || !job->second.lease || job->second.lease->token != receipt.token)
+    return nullptr;
   return &job->second;
 }
 

@@ -11,10 +11,11 @@ void MemorySpace::wake() const {
 
 void MemorySpace::write(const StoreWrite& write, WallTime now) {
   entries.insert_or_assign(
-      write.key, StoreEntry{.key = write.key,
-                            .value = write.value,
-                            .version = next(),
-                            .expires = write.ttl == Duration{} ? std::nullopt : std::optional(now + write.ttl)});
+      write.key,
+      StoreEntry{.key = write.key,
+                 .value = write.value,
+                 .version = next(),
+                 .expires = write.ttl == Duration{} ? std::nullopt : std::optional(now + write.ttl)});
 }
 
 const StoreEntry* MemorySpace::look_up(const std::string& key, WallTime now) const {

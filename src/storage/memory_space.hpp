@@ -16,7 +16,8 @@
 
 namespace stem {
 
-/// What the brokers and stores of one name share. `mutex` guards all the rest; whoever changes something holds it.
+/// What the brokers and stores of one name share. `mutex` guards all the rest; whoever changes something
+/// holds it.
 struct MemorySpace {
   struct Lease {
     std::int64_t token;
@@ -35,15 +36,16 @@ struct MemorySpace {
     std::string wire;
     int priority = 0;
     int attempt = 0;
-    int deliveries = 0;          // that came to no end
-    WallTime since;              // when it became ready, or will
-    std::int64_t place = 0;      // among the jobs of its queue and priority
+    int deliveries = 0;      // that came to no end
+    WallTime since;          // when it became ready, or will
+    std::int64_t place = 0;  // among the jobs of its queue and priority
     std::optional<Duration> asked_lease;
     std::optional<Lease> lease;  // may have ended
     std::optional<Dead> dead;
   };
   struct Queue {
-    std::array<std::map<std::int64_t, std::int64_t>, 10> lanes;  // by priority: place to job, leased ones included
+    std::array<std::map<std::int64_t, std::int64_t>, 10>
+        lanes;  // by priority: place to job, leased ones included
     std::set<std::pair<WallTime, std::int64_t>> delayed;
   };
 

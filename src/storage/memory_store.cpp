@@ -37,7 +37,8 @@ bool MemoryStore::erase(const std::string& key) {
   return there;
 }
 
-std::vector<StoreEntry> MemoryStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+std::vector<StoreEntry> MemoryStore::list(const std::string& prefix, std::size_t limit,
+                                          const std::string& after) {
   const std::lock_guard lock(space_->mutex);
   const auto now = clock_.wall();
   std::vector<StoreEntry> found;
@@ -61,8 +62,9 @@ std::optional<StoreEntry> MemoryStore::await(const std::string& key, std::int64_
 std::size_t MemoryStore::sweep() {
   const std::lock_guard lock(space_->mutex);
   const auto now = clock_.wall();
-  return std::erase_if(space_->entries,
-                       [&](const auto& entry) { return entry.second.expires && *entry.second.expires <= now; });
+  return std::erase_if(space_->entries, [&](const auto& entry) {
+    return entry.second.expires && *entry.second.expires <= now;
+  });
 }
 
 }  // namespace stem

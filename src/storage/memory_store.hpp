@@ -10,13 +10,15 @@ namespace stem {
 /// The store inside one process.
 class MemoryStore : public Store {
  public:
-  MemoryStore(std::shared_ptr<MemorySpace> space, const Clock& clock) : space_(std::move(space)), clock_(clock) {}
+  MemoryStore(std::shared_ptr<MemorySpace> space, const Clock& clock)
+      : space_(std::move(space)), clock_(clock) {}
 
   std::optional<StoreEntry> get(const std::string& key) override;
   void put(const std::vector<StoreWrite>& writes) override;
   bool compare_and_set(const StoreWrite& write, std::int64_t expected) override;
   bool erase(const std::string& key) override;
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override;
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                               const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
   std::size_t sweep() override;
 

@@ -41,8 +41,9 @@ Environment process_environment() {
   return environment;
 }
 
-/// Only for the embedded default, which nobody wrote down and so nobody made room for: a person's state directory
-/// with all that leads to it (0700, as the XDG base directory specification asks), or the last level of the service's.
+/// Only for the embedded default, which nobody wrote down and so nobody made room for: a person's state
+/// directory with all that leads to it (0700, as the XDG base directory specification asks), or the last
+/// level of the service's.
 void make_room_for(const std::string& database) {
   const auto directory = database.substr(0, database.rfind('/'));
   const bool service = directory.starts_with(service_state);
@@ -69,7 +70,8 @@ Storage open_one(const std::string& text, const Clock& clock) {
       throw Error(Exit::config, url.text + ": write memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
-  throw Error(Exit::config, "no broker or result backend is called '" + url.scheme + "://'; there are sqlite:// and memory://");
+  throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
+                                "://'; there are sqlite:// and memory://");
 }
 
 }  // namespace
@@ -78,15 +80,17 @@ std::string default_url(const Environment& environment) {
   const auto home = value_of(environment, "HOME");
   auto state = value_of(environment, "STATE_DIRECTORY");
   state = state.substr(0, state.find(':'));
-  // The state directory that systemd hands to a system service; a user's services share the person's database.
+  // The state directory that systemd hands to a system service; a user's services share the person's
+  // database.
   if (!state.starts_with("/var/lib/")) state.clear();
   if (state.empty() && (::geteuid() == 0 || home == service_state)) state = service_state;
   if (state.empty() && value_of(environment, "XDG_STATE_HOME").starts_with('/'))
     state = value_of(environment, "XDG_STATE_HOME") + "/stem";
   if (state.empty() && home.starts_with('/')) state = home + "/.local/state/stem";
   if (state.empty())
-    throw Error(Exit::config, "there is no place for the default database: neither XDG_STATE_HOME nor HOME is set; "
-                              "set STEM_BROKER_URL");
+    throw Error(Exit::config,
+                "there is no place for the default database: neither XDG_STATE_HOME nor HOME is set; "
+                "set STEM_BROKER_URL");
   return "sqlite://" + in_url(state) + "/stem.db";
 }
 

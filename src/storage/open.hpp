@@ -9,18 +9,20 @@
 
 namespace stem {
 
-/// Broker and result backend of one deployment. Where both URLs are the same, both are the same connection, and
-/// broker->keeps_records_of(*results).
+/// Broker and result backend of one deployment. Where both URLs are the same, both are the same connection,
+/// and broker->keeps_records_of(*results).
 struct Storage {
   std::shared_ptr<Broker> broker;
   std::shared_ptr<Store> results;
 };
 
-/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `memory://NAME`. Creates a SQLite file and
-/// its schema where there is none. An empty URL is default_url(). Throws Error: 78 unknown scheme (and which exist).
+/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `memory://NAME`. Creates a SQLite
+/// file and its schema where there is none. An empty URL is default_url(). Throws Error: 78 unknown scheme
+/// (and which exist).
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 
-/// The embedded default: `sqlite:///var/lib/stem/stem.db` for root and services, `$XDG_STATE_HOME/stem/stem.db`
+/// The embedded default: `sqlite:///var/lib/stem/stem.db` for root and services,
+/// `$XDG_STATE_HOME/stem/stem.db`
 /// (`~/.local/state/…`) for a person.
 std::string default_url(const Environment& environment);
 

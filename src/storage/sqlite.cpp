@@ -12,7 +12,9 @@ namespace {
 SqliteOptions options_from(const Url& url) {
   SqliteOptions options{.path = url.location};
   if (!options.path.starts_with('/'))
-    throw Error(Exit::config, url.text + ": the path must be absolute; write three slashes: sqlite:///var/lib/stem/stem.db");
+    throw Error(
+        Exit::config,
+        url.text + ": the path must be absolute; write three slashes: sqlite:///var/lib/stem/stem.db");
   for (const auto& [name, value] : url.parameters) {
     if (name == "synchronous") {
       if (value != "full" && value != "normal")
@@ -25,7 +27,8 @@ SqliteOptions options_from(const Url& url) {
         throw Error(Exit::config, url.text + ": busy_timeout: " + error.what());
       }
     } else {
-      throw Error(Exit::config, url.text + ": unknown parameter '" + name + "'; there are busy_timeout and synchronous");
+      throw Error(Exit::config,
+                  url.text + ": unknown parameter '" + name + "'; there are busy_timeout and synchronous");
     }
   }
   return options;
@@ -36,8 +39,7 @@ SqliteOptions options_from(const Url& url) {
 Storage open_sqlite(const Url& url, const Clock& clock) {
   const auto database = std::make_shared<SqliteDatabase>(options_from(url));
   bring_up_to_date(*database);
-  return {std::make_shared<SqliteBroker>(database, clock),
-          std::make_shared<SqliteStore>(database, clock)};
+  return {std::make_shared<SqliteBroker>(database, clock), std::make_shared<SqliteStore>(database, clock)};
 }
 
 }  // namespace stem

@@ -12,13 +12,18 @@ namespace {
 constexpr std::int64_t promoted_at_once = 256;
 constexpr int last_lane = 9;
 
-WallTime wall_time(std::int64_t micros) { return WallTime(Duration(micros)); }
-std::int64_t micros(WallTime time) { return time.time_since_epoch().count(); }
+WallTime wall_time(std::int64_t micros) {
+  return WallTime(Duration(micros));
+}
+std::int64_t micros(WallTime time) {
+  return time.time_since_epoch().count();
+}
 
 /// Tokens count up from a random start, so that no two processes ever use the same one.
 std::int64_t random_start() {
   std::random_device device;
-  return static_cast<std::int64_t>(std::uniform_int_distribution<std::int64_t>(1, std::int64_t{1} << 61)(device));
+  return static_cast<std::int64_t>(
+      std::uniform_int_distribution<std::int64_t>(1, std::int64_t{1} << 61)(device));
 }
 
 }  // namespace
@@ -42,18 +47,21 @@ SqliteBroker::SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock
       jobs_(*database_, leases_),
       entries_(*database_),
       peek_(*database_, "SELECT key FROM job WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1"),
-      take_(*database_, "SELECT key, id, wire, attempt, deliveries, lease FROM job WHERE key BETWEEN ? AND ? "
-                        "ORDER BY key LIMIT ?"),
+      take_(*database_,
+            "SELECT key, id, wire, attempt, deliveries, lease FROM job WHERE key BETWEEN ? AND ? "
+            "ORDER BY key LIMIT ?"),
       first_due_(*database_, "SELECT min(due) FROM job WHERE queue = ? AND due IS NOT NULL"),
       keys_(*database_, "SELECT key FROM job WHERE key BETWEEN ? AND ?"),
       by_id_(*database_, "SELECT key, wire, attempt, deliveries, due FROM job WHERE id = ?"),
       all_keys_(*database_, "SELECT key FROM job INDEXED BY job_id"),
       since_(*database_, "SELECT since FROM job WHERE key = ?"),
       overdue_(*database_, "SELECT count(*), min(due) FROM job WHERE queue = ? AND due <= ?"),
-      dead_(*database_, "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
-                        "ORDER BY at DESC, dead.key DESC"),
-      dead_in_(*database_, "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
-                           "WHERE dead.key BETWEEN ? AND ? ORDER BY at DESC, dead.key DESC"),
+      dead_(*database_,
+            "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
+            "ORDER BY at DESC, dead.key DESC"),
+      dead_in_(*database_,
+               "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
+               "WHERE dead.key BETWEEN ? AND ? ORDER BY at DESC, dead.key DESC"),
       why_dead_(*database_, "SELECT reason FROM dead WHERE key = ?") {}
 
 BellWatch& SqliteBroker::watch() const {
@@ -113,7 +121,8 @@ Exchange SqliteBroker::exchange(std::span<const Settlement> settled, const Deman
     if (!anything_for(demand, now)) return result;
   }
   {
-    SqliteTransaction transaction(*database_, settled.empty() ? SqliteAccess::write_lazily : SqliteAccess::write);
+    SqliteTransaction transaction(*database_,
+                                  settled.empty() ? SqliteAccess::write_lazily : SqliteAccess::write);
     leases_.load();
     jobs_.begin();
     ring_jobs = settle(settled, now, records, result.lost);
@@ -126,8 +135,8 @@ Exchange SqliteBroker::exchange(std::span<const Settlement> settled, const Deman
   return result;
 }
 
-bool SqliteBroker::settle(std::span<const Settlement> settled, WallTime now, std::vector<const StoreWrite*>& records,
-                          std::vector<Receipt>& lost) {
+bool SqliteBroker::settle(std::span<const Settlement> settled, WallTime now,
+                          std::vector<const StoreWrite*>& records, std::vector<Receipt>& lost) {
   // In the order of keys, so that jobs leased in a row and done together are deleted as one range.
   std::vector<const Settlement*> order;
   for (const auto& settlement : settled) order.push_back(&settlement);
@@ -235,7 +244,8 @@ void SqliteBroker::lease(const Demand& demand, WallTime now, std::vector<Deliver
   }
 }
 
-void SqliteBroker::take(Cursor& cursor, const Demand& demand, WallTime now, std::vector<Delivery>& deliveries) {
+void SqliteBroker::take(Cursor& cursor, const Demand& demand, WallTime now,
+                        std::vector<Delivery>& deliveries) {
   const auto first = *cursor.head;
   const auto* const covering = leases_.covering(first);
   const bool taken_over = covering != nullptr;  // its lease has ended
@@ -248,7 +258,8 @@ void SqliteBroker::take(Cursor& cursor, const Demand& demand, WallTime now, std:
 
   // One span for each stretch of jobs that get the same lease.
   std::vector<SqliteLeases::Span> spans;
-  const auto room = static_cast<std::int64_t>(std::min<std::size_t>(demand.limit - deliveries.size(), INT32_MAX));
+  const auto room =
+      static_cast<std::int64_t>(std::min<std::size_t>(demand.limit - deliveries.size(), INT32_MAX));
   for (auto rows = take_.query(first, end, room); rows.next();) {
     const auto key = rows.integer(0);
     const auto length = std::max(demand.lease, Duration(rows.integer(5)));
@@ -288,8 +299,8 @@ std::vector<Receipt> SqliteBroker::renew(std::span<const Receipt> receipts, Dura
       lost.push_back(order[i++]);
       continue;
     }
-    // Those of the span that are to be renewed, against those that are there: where they agree, the whole span is
-    // renewed; where the holder has let go of some, only the stretches in between.
+    // Those of the span that are to be renewed, against those that are there: where they agree, the whole
+    // span is renewed; where the holder has let go of some, only the stretches in between.
     const auto span = *held;
     std::set<std::int64_t> wanted;
     for (; i < order.size() && span.covers(order[i].job); ++i) {
@@ -308,7 +319,8 @@ std::vector<Receipt> SqliteBroker::renew(std::span<const Receipt> receipts, Dura
       key = stretch == there.end() ? stretch : std::next(stretch);
     }
     for (const auto key : wanted)
-      if (!std::binary_search(there.begin(), there.end(), key)) lost.push_back({.job = key, .token = span.token});
+      if (!std::binary_search(there.begin(), there.end(), key))
+        lost.push_back({.job = key, .token = span.token});
     leases_.drop_empty(span.first, span.last);
   }
   transaction.commit();
@@ -386,7 +398,9 @@ std::vector<QueueDepth> SqliteBroker::depths() {
 
   std::vector<QueueDepth> depths;
   for (const auto& [number, zones] : counts) {
-    const auto count = [&zones = zones](SqliteKey::Zone zone) { return zones.contains(zone) ? zones.at(zone) : 0; };
+    const auto count = [&zones = zones](SqliteKey::Zone zone) {
+      return zones.contains(zone) ? zones.at(zone) : 0;
+    };
     QueueDepth depth{.queue = queues_.name(number),
                      .ready = count(SqliteKey::Zone::ready) - leased[number],
                      .delayed = count(SqliteKey::Zone::delayed),

@@ -17,10 +17,10 @@
 
 namespace stem {
 
-/// The broker on a SQLite file that any number of processes share. Publishing and settling are on disk when they
-/// return; taking and renewing leases is not, for a lease that a power cut undoes only makes its job run again.
-/// A commit is followed by a ring of the bell; a process that dies between the two leaves its jobs to the slow looks
-/// of idle workers. The tables are told of in docs/sqlite.md.
+/// The broker on a SQLite file that any number of processes share. Publishing and settling are on disk when
+/// they return; taking and renewing leases is not, for a lease that a power cut undoes only makes its job run
+/// again. A commit is followed by a ring of the bell; a process that dies between the two leaves its jobs to
+/// the slow looks of idle workers. The tables are told of in docs/sqlite.md.
 class SqliteBroker : public Broker {
  public:
   /// `clock` must outlive it.
@@ -69,7 +69,8 @@ class SqliteBroker : public Broker {
   SqliteLeases leases_;
   SqliteJobs jobs_;
   SqliteEntries entries_;
-  SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_, why_dead_;
+  SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_,
+      why_dead_;
 };
 
 }  // namespace stem

@@ -15,9 +15,9 @@
 namespace stem {
 namespace {
 
-constexpr int cache_kib = 2048;            // an idle worker is small
-constexpr int wal_pages = 2000;            // 8 MiB between checkpoints
-constexpr int wal_bytes = 64 << 20;        // what a burst may leave behind on disk
+constexpr int cache_kib = 2048;      // an idle worker is small
+constexpr int wal_pages = 2000;      // 8 MiB between checkpoints
+constexpr int wal_bytes = 64 << 20;  // what a burst may leave behind on disk
 constexpr Duration longest_nap = std::chrono::milliseconds{5};
 
 std::string parent_of(const std::string& path) {
@@ -35,11 +35,12 @@ Error file_error(const std::string& path, int cause) {
                                        "; it and its directory must be writable for this user"};
     case ENOENT:
     case ENOTDIR:
-      return {Exit::cannot_create, "cannot create database " + path + ": there is no directory " + parent_of(path) +
-                                       "; create it first"};
+      return {Exit::cannot_create, "cannot create database " + path + ": there is no directory " +
+                                       parent_of(path) + "; create it first"};
     case ENOSPC:
     case EDQUOT:
-      return {Exit::cannot_create, "cannot write database " + path + ": " + words + "; free some space and try again"};
+      return {Exit::cannot_create,
+              "cannot write database " + path + ": " + words + "; free some space and try again"};
     case EMFILE:
     case ENFILE:
       return {Exit::try_again, "cannot open database " + path + ": " + words + "; raise LimitNOFILE="};
@@ -52,9 +53,7 @@ Error file_error(const std::string& path, int cause) {
 
 struct SqliteDatabase::Statements {
   explicit Statements(SqliteDatabase& database)
-      : begin(database, "BEGIN"),
-        begin_immediate(database, "BEGIN IMMEDIATE"),
-        commit(database, "COMMIT") {}
+      : begin(database, "BEGIN"), begin_immediate(database, "BEGIN IMMEDIATE"), commit(database, "COMMIT") {}
   SqliteStatement begin, begin_immediate, commit;
 };
 
@@ -63,7 +62,6 @@ SqliteDatabase::SqliteDatabase(SqliteOptions options)
   try {
     create();
     connect();
-    enable_wal();
   } catch (...) {
     sqlite3_close(handle_);
     throw;
@@ -79,7 +77,8 @@ void SqliteDatabase::create() const {
   struct stat there {};
   if (::stat(path_.c_str(), &there) == 0) {
     if (S_ISDIR(there.st_mode))
-      throw Error(Exit::config, "cannot open database " + path_ + ": it is a directory; name a file inside it");
+      throw Error(Exit::config,
+                  "cannot open database " + path_ + ": it is a directory; name a file inside it");
     return;
   }
   // SQLite could do this too, but would make the file readable for everyone.
@@ -105,24 +104,28 @@ void SqliteDatabase::connect() {
   if (const auto* resolved = sqlite3_db_filename(handle_, "main")) path_ = resolved;
   if (sqlite3_db_readonly(handle_, "main") == 1) throw file_error(path_, EACCES);
   // Deleted jobs need not be wiped (Debian's default), and are not worth a page write each.
-  run(("PRAGMA cache_size=-" + std::to_string(cache_kib) + "; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF;"
-       "PRAGMA journal_size_limit=" + std::to_string(wal_bytes) + "; PRAGMA wal_autocheckpoint=" +
-       std::to_string(wal_pages)).c_str());
+  run(("PRAGMA cache_size=-" + std::to_string(cache_kib) +
+       "; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF;"
+       "PRAGMA journal_size_limit=" +
+       std::to_string(wal_bytes) + "; PRAGMA wal_autocheckpoint=" + std::to_string(wal_pages))
+          .c_str());
   set_synchronous(options_.sync_each_commit);
 }
 
-void SqliteDatabase::enable_wal() {
+void SqliteDatabase::use_wal() {
   // Several processes may be doing this to the same new file; SQLite does not call the busy handler here.
   const auto deadline = std::chrono::steady_clock::now() + options_.busy_timeout;
   while (sqlite3_exec(handle_, "PRAGMA journal_mode=WAL", nullptr, nullptr, nullptr) != SQLITE_OK) {
-    if ((sqlite3_errcode(handle_) & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() >= deadline) fail();
+    if ((sqlite3_errcode(handle_) & 0xff) != SQLITE_BUSY || std::chrono::steady_clock::now() >= deadline)
+      fail();
     std::this_thread::sleep_for(longest_nap);
   }
   SqliteStatement mode(*this, "PRAGMA journal_mode");
   auto rows = mode.query();
   if (!rows.next() || rows.text(0) != "wal")
-    throw Error(Exit::config, "cannot open database " + path_ + ": its file system lacks shared memory (a network file "
-                              "system?); put the database on a local disk");
+    throw Error(Exit::config, "cannot open database " + path_ +
+                                  ": its file system lacks shared memory (a network file "
+                                  "system?); put the database on a local disk");
 }
 
 void SqliteDatabase::set_synchronous(bool full) {
@@ -158,7 +161,8 @@ Error SqliteDatabase::error() const {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
-      return {Exit::try_again, "database " + path_ + " is busy: another process has held it for longer than " +
+      return {Exit::try_again, "database " + path_ +
+                                   " is busy: another process has held it for longer than " +
                                    format_duration(options_.busy_timeout) + "; try again"};
     case SQLITE_FULL:
       return file_error(path_, ENOSPC);
@@ -169,36 +173,50 @@ Error SqliteDatabase::error() const {
     case SQLITE_CANTOPEN:
       return file_error(path_, cause != 0 ? cause : EACCES);
     case SQLITE_NOTADB:
-      return {Exit::config, "cannot open database " + path_ + ": it is not a SQLite database; name another file, or move "
-                            "this one away and a new one is created"};
+      return {Exit::config, "cannot open database " + path_ +
+                                ": it is not a SQLite database; name another file, or move "
+                                "this one away and a new one is created"};
     case SQLITE_CORRUPT:
-      return {Exit::config, "database " + path_ + " is damaged (" + words + "); stop the workers, then restore it from a "
-                            "backup or save what is left with: sqlite3 " + path_ + " .recover"};
+      return {Exit::config, "database " + path_ + " is damaged (" + words +
+                                "); stop the workers, then restore it from a "
+                                "backup or save what is left with: sqlite3 " +
+                                path_ + " .recover"};
     case SQLITE_IOERR:
       if (cause == ENOSPC || cause == EDQUOT || cause == EACCES || cause == EPERM || cause == EROFS)
         return file_error(path_, cause);
       return {Exit::unavailable, "cannot use database " + path_ + ": " +
-                                     (cause != 0 ? std::string(std::strerror(cause)) : words) + "; check the disk"};
+                                     (cause != 0 ? std::string(std::strerror(cause)) : words) +
+                                     "; check the disk"};
     case SQLITE_NOMEM:
       return {Exit::try_again, "cannot use database " + path_ + ": out of memory"};
     default:
-      return {Exit::software, "database " + path_ + ": " + words + " (SQLite error " + std::to_string(extended) + ")"};
+      return {Exit::software,
+              "database " + path_ + ": " + words + " (SQLite error " + std::to_string(extended) + ")"};
   }
 }
 
-SqliteRows::~SqliteRows() { sqlite3_reset(statement_); }
+SqliteRows::~SqliteRows() {
+  sqlite3_reset(statement_);
+}
 
 bool SqliteRows::next() {
   switch (sqlite3_step(statement_)) {
-    case SQLITE_ROW: return true;
-    case SQLITE_DONE: return false;
-    default: throw database_.error();
+    case SQLITE_ROW:
+      return true;
+    case SQLITE_DONE:
+      return false;
+    default:
+      throw database_.error();
   }
 }
 
-bool SqliteRows::is_null(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+bool SqliteRows::is_null(int column) const {
+  return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+}
 
-std::int64_t SqliteRows::integer(int column) const { return sqlite3_column_int64(statement_, column); }
+std::int64_t SqliteRows::integer(int column) const {
+  return sqlite3_column_int64(statement_, column);
+}
 
 std::optional<std::int64_t> SqliteRows::maybe(int column) const {
   return is_null(column) ? std::nullopt : std::optional(integer(column));
@@ -209,11 +227,14 @@ std::string_view SqliteRows::view(int column) const {
   return {data, data == nullptr ? 0 : static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
 }
 
-SqliteStatement::~SqliteStatement() { sqlite3_finalize(statement_); }
+SqliteStatement::~SqliteStatement() {
+  sqlite3_finalize(statement_);
+}
 
 void SqliteStatement::prepare() {
   if (statement_ == nullptr &&
-      sqlite3_prepare_v3(database_.handle_, sql_.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement_, nullptr) != SQLITE_OK)
+      sqlite3_prepare_v3(database_.handle_, sql_.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement_,
+                         nullptr) != SQLITE_OK)
     database_.fail();
 }
 
@@ -249,14 +270,16 @@ SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess acce
     open_ = true;
     return;
   }
-  // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a name.
+  // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a
+  // name.
   int moved = 0;
   sqlite3_file_control(database.handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
   if (moved != 0)
-    throw Error(Exit::unavailable, "database " + database.path_ + " was removed or replaced while it was in use; restart "
-                                   "this process");
-  // Only possible between transactions. WAL frames are written in order and synced as one file, so a commit that was
-  // not synced is made durable by the next one that is, and never outlives one that came before it.
+    throw Error(Exit::unavailable, "database " + database.path_ +
+                                       " was removed or replaced while it was in use; restart "
+                                       "this process");
+  // Only possible between transactions. WAL frames are written in order and synced as one file, so a commit
+  // that was not synced is made durable by the next one that is, and never outlives one that came before it.
   const bool full = access == SqliteAccess::write && database.options_.sync_each_commit;
   if (full != database.full_) database.set_synchronous(full);
   database.statements_->begin_immediate.run();

@@ -15,18 +15,18 @@ struct sqlite3_stmt;
 namespace stem {
 
 struct SqliteOptions {
-  std::string path;            ///< absolute
+  std::string path;              ///< absolute
   bool sync_each_commit = true;  ///< synchronous=FULL; false = NORMAL: a power cut may undo the last commits
   Duration busy_timeout = std::chrono::seconds{5};  ///< how long to wait for another process's transaction
 };
 
-/// One connection to a SQLite file in WAL mode. Everything but the constructor is reached through a
+/// One connection to a SQLite file. Everything but the constructor is reached through a
 /// SqliteTransaction, which holds this connection for its thread. Must not be carried across fork().
 class SqliteDatabase {
  public:
-  /// Opens the file, creating it where there is none, and switches it to WAL. A file that root creates belongs to the
-  /// owner of its directory. Throws Error: 73 cannot be created, disk full; 77 permission; 78 a directory, or not a
-  /// SQLite database, or corrupt; 75 busy for too long.
+  /// Opens the file, creating it where there is none. A file that root creates belongs to the owner of its
+  /// directory. Throws Error: 73 cannot be created, disk full; 77 permission; 78 a directory, or not a SQLite
+  /// database, or corrupt; 75 busy for too long.
   explicit SqliteDatabase(SqliteOptions options);
   ~SqliteDatabase();
   SqliteDatabase(const SqliteDatabase&) = delete;
@@ -35,6 +35,8 @@ class SqliteDatabase {
   /// The file itself, with symbolic links resolved.
   const std::string& path() const { return path_; }
 
+  /// Switches the file to WAL mode for good. Throws Error: 78 where the file system cannot do that.
+  void use_wal();
   /// Runs statements that return nothing, outside a transaction's normal course (migrations, pragmas).
   void run(const char* sql);
   /// What the statement's first row has in its first column.
@@ -49,7 +51,6 @@ class SqliteDatabase {
 
   void create() const;
   void connect();
-  void enable_wal();
   void set_synchronous(bool full);
   [[noreturn]] void fail() const { throw error(); }
   static int wait_for_lock(void* self, int attempt);
@@ -67,7 +68,8 @@ class SqliteDatabase {
 /// The rows of one run of a statement. Resets the statement when it goes out of scope.
 class SqliteRows {
  public:
-  SqliteRows(SqliteDatabase& database, sqlite3_stmt* statement) : database_(database), statement_(statement) {}
+  SqliteRows(SqliteDatabase& database, sqlite3_stmt* statement)
+      : database_(database), statement_(statement) {}
   ~SqliteRows();
   SqliteRows(const SqliteRows&) = delete;
   SqliteRows& operator=(const SqliteRows&) = delete;
@@ -94,14 +96,15 @@ class SqliteStatement {
   SqliteStatement(const SqliteStatement&) = delete;
   SqliteStatement& operator=(const SqliteStatement&) = delete;
 
-  /// Runs it with these arguments and returns how many rows it changed. Arguments are integers, text, std::nullopt or
-  /// optional integers; text is not copied and must live until the call returns.
+  /// Runs it with these arguments and returns how many rows it changed. Arguments are integers, text,
+  /// std::nullopt or optional integers; text is not copied and must live until the call returns.
   template <class... Arguments>
   std::int64_t run(const Arguments&... arguments) {
     add(arguments...);
     return execute();
   }
-  /// Sets the next arguments of a statement with many, to be run() when it has all. Text must live until then.
+  /// Sets the next arguments of a statement with many, to be run() when it has all. Text must live until
+  /// then.
   template <class... Arguments>
   void add(const Arguments&... arguments) {
     prepare();
@@ -141,16 +144,16 @@ enum class SqliteAccess {
   read,
   /// Commits reach the disk before commit() returns (unless the database was opened to trade that).
   write,
-  /// For what may be undone by a power cut, such as leases: the commit is atomic, ordered after all earlier ones and
-  /// seen by every process at once, but reaches the disk only with the next durable one.
+  /// For what may be undone by a power cut, such as leases: the commit is atomic, ordered after all earlier
+  /// ones and seen by every process at once, but reaches the disk only with the next durable one.
   write_lazily,
 };
 
 /// Holds the connection, and for writing the database, until it goes out of scope; undone unless committed.
 class SqliteTransaction {
  public:
-  /// Throws Error: 75 when another process has held the database for longer than the busy timeout; 69 when the file
-  /// was removed or replaced since it was opened.
+  /// Throws Error: 75 when another process has held the database for longer than the busy timeout; 69 when
+  /// the file was removed or replaced since it was opened.
   SqliteTransaction(SqliteDatabase& database, SqliteAccess access);
   ~SqliteTransaction();
   SqliteTransaction(const SqliteTransaction&) = delete;

@@ -13,7 +13,8 @@ SqliteEntries::SqliteEntries(SqliteDatabase& database)
 
 void SqliteEntries::put(std::span<const StoreWrite* const> writes, WallTime now) {
   if (writes.empty()) return;
-  // Versions follow the clock, so that they grow even for a key that was erased and whose row no longer tells.
+  // Versions follow the clock, so that they grow even for a key that was erased and whose row no longer
+  // tells.
   auto version = std::max(latest_.number().value_or(0) + 1, now.time_since_epoch().count());
   auto first = version;
   replace_.start(writes.size());

@@ -7,12 +7,13 @@
 
 namespace stem {
 
-/// An INSERT of any number of rows. It goes by statements of many rows where it can: such a statement keeps its place
-/// in the tree from row to row, and prepares only once for being undone.
+/// An INSERT of any number of rows. It goes by statements of many rows where it can: such a statement keeps
+/// its place in the tree from row to row, and prepares only once for being undone.
 class SqliteInsertion {
  public:
   /// For example `INSERT INTO t(a, b) VALUES`, `(?, ?)`, ` ON CONFLICT(a) DO NOTHING`.
-  SqliteInsertion(SqliteDatabase& database, const std::string& head, const std::string& row, const std::string& tail = {})
+  SqliteInsertion(SqliteDatabase& database, const std::string& head, const std::string& row,
+                  const std::string& tail = {})
       : one_(database, head + row + tail), many_(database, head + repeated(row) + tail) {}
 
   /// Announces how many rows will be added.

@@ -6,19 +6,23 @@
 namespace stem {
 namespace {
 
-std::int64_t micros(WallTime time) { return time.time_since_epoch().count(); }
+std::int64_t micros(WallTime time) {
+  return time.time_since_epoch().count();
+}
 
 }  // namespace
 
 SqliteJobs::SqliteJobs(SqliteDatabase& database, SqliteLeases& leases)
     : leases_(leases),
-      insert_(database, "INSERT INTO job(key, id, queue, since, due, lease, attempt, deliveries, wire) VALUES",
+      insert_(database,
+              "INSERT INTO job(key, id, queue, since, due, lease, attempt, deliveries, wire) VALUES",
               "(?, ?, ?, ?, ?, ?, ?, 0, ?)", " ON CONFLICT(id) DO NOTHING"),
       highest_(database, "SELECT max(key) FROM job WHERE key BETWEEN ? AND ?"),
       count_(database, "SELECT count(*) FROM job WHERE key BETWEEN ? AND ?"),
       remove_(database, "DELETE FROM job WHERE key BETWEEN ? AND ?"),
       move_(database,
-            "UPDATE job SET key = ?2, since = ?3, due = ?4, attempt = attempt + ?5, deliveries = 0 WHERE key = ?1"),
+            "UPDATE job SET key = ?2, since = ?3, due = ?4, attempt = attempt + ?5, deliveries = 0 WHERE key "
+            "= ?1"),
       put_back_(database, "UPDATE job SET deliveries = 0 WHERE key = ?"),
       bury_(database, "INSERT INTO dead(key, at, reason, meta) VALUES(?, ?, ?, ?)"),
       unearth_(database, "UPDATE job SET key = ?2, since = ?3, attempt = 0, deliveries = 0 WHERE key = ?1"),
@@ -45,7 +49,8 @@ std::size_t SqliteJobs::add(std::span<const NewJob> jobs, WallTime now) {
   for (const auto& job : jobs) {
     const bool delayed = job.due && *job.due > now;
     // Where the id is taken the key stays unused: lanes may have gaps.
-    const auto key = next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
+    const auto key =
+        next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
     const auto due = delayed ? std::optional(micros(*job.due)) : std::nullopt;
     const auto lease = job.lease ? std::optional<std::int64_t>(job.lease->count()) : std::nullopt;
     insert_.add(key.value(), job.id, job.queue, due.value_or(micros(now)), due, lease, job.attempt, job.wire);
@@ -65,7 +70,9 @@ bool SqliteJobs::postpone(SqliteKey key, int attempts, WallTime due, WallTime no
                    delayed ? std::optional(micros(due)) : std::nullopt, attempts) > 0;
 }
 
-bool SqliteJobs::put_back(SqliteKey key) { return put_back_.run(key.value()) > 0; }
+bool SqliteJobs::put_back(SqliteKey key) {
+  return put_back_.run(key.value()) > 0;
+}
 
 bool SqliteJobs::bury(SqliteKey key, std::string_view reason, const Json& meta, WallTime now) {
   const auto moved = next_key(Zone::dead, key.queue(), key.lane());
@@ -90,6 +97,8 @@ void SqliteJobs::promote(std::int64_t queue, std::int64_t limit, WallTime now) {
   for (const auto key : due) promote_.run(key.value(), next_key(Zone::ready, queue, key.lane()).value());
 }
 
-void SqliteJobs::count_delivery(std::int64_t first, std::int64_t last) { deliver_.run(first, last); }
+void SqliteJobs::count_delivery(std::int64_t first, std::int64_t last) {
+  deliver_.run(first, last);
+}
 
 }  // namespace stem

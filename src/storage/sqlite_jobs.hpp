@@ -62,9 +62,11 @@ class SqliteJobs {
   SqliteKey next_key(Zone zone, std::int64_t queue, std::int64_t lane);
 
   SqliteLeases& leases_;
-  std::map<std::int64_t, std::int64_t> last_keys_;  // of the lanes that this transaction has asked for, by first key
+  std::map<std::int64_t, std::int64_t>
+      last_keys_;  // of the lanes that this transaction has asked for, by first key
   SqliteInsertion insert_;
-  SqliteStatement highest_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, due_, promote_, deliver_;
+  SqliteStatement highest_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, due_, promote_,
+      deliver_;
 };
 
 }  // namespace stem

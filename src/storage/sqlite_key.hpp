@@ -4,14 +4,19 @@
 
 namespace stem {
 
-/// The key of a job's row: zone, queue, lane and number packed so that the order of keys is the order of fetching.
-/// A job that changes zone gets a new key; within a lane, numbers grow in the order in which jobs became ready.
+/// The key of a job's row: zone, queue, lane and number packed so that the order of keys is the order of
+/// fetching. A job that changes zone gets a new key; within a lane, numbers grow in the order in which jobs
+/// became ready.
 ///
 ///     62 61 60        44 43   40 39        0
 ///     zone  queue        lane    number
 class SqliteKey {
  public:
-  enum class Zone : std::int64_t { ready = 0, delayed = 1, dead = 2 };  // leased jobs are in `ready`, under a lease
+  enum class Zone : std::int64_t {
+    ready = 0,
+    delayed = 1,
+    dead = 2
+  };  // leased jobs are in `ready`, under a lease
 
   constexpr SqliteKey(std::int64_t value) : value_(value) {}
   constexpr SqliteKey(Zone zone, std::int64_t queue, std::int64_t lane, std::int64_t number)

@@ -9,8 +9,9 @@ SqliteLeases::SqliteLeases(SqliteDatabase& database)
       consumer_(database, "SELECT consumer FROM lease WHERE first = ?"),
       insert_(database, "INSERT INTO lease(first, last, token, until, consumer) VALUES(?, ?, ?, ?, ?)"),
       erase_(database, "DELETE FROM lease WHERE first = ?"),
-      copy_(database, "INSERT INTO lease(first, last, token, until, consumer) "
-                      "SELECT ?2, last, token, until, consumer FROM lease WHERE first = ?1"),
+      copy_(database,
+            "INSERT INTO lease(first, last, token, until, consumer) "
+            "SELECT ?2, last, token, until, consumer FROM lease WHERE first = ?1"),
       shorten_(database, "UPDATE lease SET last = ?2 WHERE first = ?1"),
       prolong_(database, "UPDATE lease SET until = ?2 WHERE first = ?1"),
       any_job_(database, "SELECT 1 FROM job WHERE key BETWEEN ? AND ? LIMIT 1"),

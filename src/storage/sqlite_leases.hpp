@@ -11,10 +11,11 @@
 
 namespace stem {
 
-/// The leases of all workers, as spans of job keys: whoever leases a hundred jobs in a row writes one row, not a
-/// hundred. A job in the ready zone is leased if a span that has not ended covers its key. Spans never overlap, never
-/// cross lanes, and no job gets a key inside one; so a job leaves a span by being deleted or moved to a new key, or
-/// by the span being cut. All calls inside a transaction; a write transaction but for load() and the lookups.
+/// The leases of all workers, as spans of job keys: whoever leases a hundred jobs in a row writes one row,
+/// not a hundred. A job in the ready zone is leased if a span that has not ended covers its key. Spans never
+/// overlap, never cross lanes, and no job gets a key inside one; so a job leaves a span by being deleted or
+/// moved to a new key, or by the span being cut. All calls inside a transaction; a write transaction but for
+/// load() and the lookups.
 class SqliteLeases {
  public:
   struct Span {

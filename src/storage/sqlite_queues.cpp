@@ -25,7 +25,8 @@ const SqliteQueues::Queue* SqliteQueues::find(const std::string& name) {
 std::vector<const SqliteQueues::Queue*> SqliteQueues::find(const std::vector<std::string>& names) {
   std::vector<const Queue*> found;
   for (const auto& name : names)
-    if (const auto* const queue = find(name); queue && std::find(found.begin(), found.end(), queue) == found.end())
+    if (const auto* const queue = find(name);
+        queue && std::find(found.begin(), found.end(), queue) == found.end())
       found.push_back(queue);
   return found;
 }
@@ -39,7 +40,8 @@ const SqliteQueues::Queue& SqliteQueues::make(const std::string& name) {
   if (const auto* const queue = find(name)) return *queue;
   const auto number = insert_.number(name).value_or(0);
   if (number > SqliteKey::last_queue)
-    throw Error(Exit::cannot_create, "cannot create queue " + name + ": the database holds as many as it can; use fewer names");
+    throw Error(Exit::cannot_create,
+                "cannot create queue " + name + ": the database holds as many as it can; use fewer names");
   return *remember(number, name);
 }
 

@@ -9,8 +9,8 @@
 
 namespace stem {
 
-/// The numbers that stand for queues in job keys. A queue's row is made by its first job and stays for good, so
-/// numbers may be remembered between transactions. All calls inside a transaction.
+/// The numbers that stand for queues in job keys. A queue's row is made by its first job and stays for good,
+/// so numbers may be remembered between transactions. All calls inside a transaction.
 class SqliteQueues {
  public:
   struct Queue {

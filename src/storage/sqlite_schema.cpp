@@ -54,24 +54,32 @@ constexpr std::array migrations{
 void refuse_newer(const SqliteDatabase& database, std::int64_t found, int known) {
   if (found > known)
     throw Error(Exit::config, "database " + database.path() + " has schema version " + std::to_string(found) +
-                                  ", this program knows up to " + std::to_string(known) + "; upgrade this program");
+                                  ", this program knows up to " + std::to_string(known) +
+                                  "; upgrade this program");
 }
 
 }  // namespace
 
-std::span<const SqliteMigration> sqlite_migrations() { return migrations; }
+std::span<const SqliteMigration> sqlite_migrations() {
+  return migrations;
+}
 
 void bring_up_to_date(SqliteDatabase& database, std::span<const SqliteMigration> steps) {
   const int known = steps.back().version;
+  bool current = false;
   {
     SqliteTransaction reading(database, SqliteAccess::read);
     const auto version = database.number("PRAGMA user_version");
     const auto owner = database.number("PRAGMA application_id");
-    if (owner != application && (owner != 0 || version != 0 || database.number("SELECT count(*) FROM sqlite_schema") != 0))
-      throw Error(Exit::config, "database " + database.path() + " belongs to another program; name another file");
+    if (owner != application &&
+        (owner != 0 || version != 0 || database.number("SELECT count(*) FROM sqlite_schema") != 0))
+      throw Error(Exit::config,
+                  "database " + database.path() + " belongs to another program; name another file");
     refuse_newer(database, version, known);
-    if (version == known) return;
+    current = version == known;
   }
+  database.use_wal();
+  if (current) return;
   SqliteTransaction writing(database, SqliteAccess::write);
   // Another process may have been faster.
   const auto version = database.number("PRAGMA user_version");

@@ -5,14 +5,18 @@
 namespace stem {
 namespace {
 
-constexpr std::size_t sweep_batches = 64;  // at a time, so that others get their turn
+constexpr std::size_t sweep_batches = 64;     // at a time, so that others get their turn
 constexpr std::chrono::seconds slow_look{5};  // for a writer that died between its commit and the bell
 constexpr std::chrono::hours longest_wait{24 * 365};
 
 }  // namespace
 
-Bell jobs_bell(const SqliteDatabase& database) { return {database.path() + "-bell", database.path()}; }
-Bell records_bell(const SqliteDatabase& database) { return {database.path() + "-results-bell", database.path()}; }
+Bell jobs_bell(const SqliteDatabase& database) {
+  return {database.path() + "-bell", database.path()};
+}
+Bell records_bell(const SqliteDatabase& database) {
+  return {database.path() + "-results-bell", database.path()};
+}
 
 SqliteStore::SqliteStore(std::shared_ptr<SqliteDatabase> database, const Clock& clock)
     : database_(std::move(database)),
@@ -32,7 +36,9 @@ StoreEntry SqliteStore::entry(const std::string& key, SqliteRows& row) const {
   return entry;
 }
 
-bool SqliteStore::live(const StoreEntry& entry) const { return !entry.expires || *entry.expires > clock_.wall(); }
+bool SqliteStore::live(const StoreEntry& entry) const {
+  return !entry.expires || *entry.expires > clock_.wall();
+}
 
 std::optional<StoreEntry> SqliteStore::look_up(const std::string& key) {
   auto rows = get_.query(key);
@@ -79,13 +85,15 @@ bool SqliteStore::erase(const std::string& key) {
   return there;
 }
 
-std::vector<StoreEntry> SqliteStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+std::vector<StoreEntry> SqliteStore::list(const std::string& prefix, std::size_t limit,
+                                          const std::string& after) {
   // No text sorts after the prefix and this: 0xff is no part of UTF-8.
   const auto end = prefix + "\xff";
   const auto most = static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX));
   std::vector<StoreEntry> found;
   SqliteTransaction transaction(*database_, SqliteAccess::read);
-  for (auto rows = list_.query(prefix, end, after, clock_.wall().time_since_epoch().count(), most); rows.next();)
+  for (auto rows = list_.query(prefix, end, after, clock_.wall().time_since_epoch().count(), most);
+       rows.next();)
     found.push_back(entry(rows.text(3), rows));
   return found;
 }

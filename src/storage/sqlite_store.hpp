@@ -25,7 +25,8 @@ class SqliteStore : public Store {
   void put(const std::vector<StoreWrite>& writes) override;
   bool compare_and_set(const StoreWrite& write, std::int64_t expected) override;
   bool erase(const std::string& key) override;
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override;
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                               const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
   std::size_t sweep() override;
 

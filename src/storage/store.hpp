@@ -36,10 +36,11 @@ class Store {
   virtual bool compare_and_set(const StoreWrite& write, std::int64_t expected) = 0;
   virtual bool erase(const std::string& key) = 0;
   /// Entries whose key starts with `prefix`, sorted by key, from the one after `after`.
-  virtual std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after = {}) = 0;
+  virtual std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                                       const std::string& after = {}) = 0;
 
-  /// Blocks until the key's version is above `version` or `timeout` has passed; then what is there. Woken by writes of
-  /// any process, not by polling.
+  /// Blocks until the key's version is above `version` or `timeout` has passed; then what is there. Woken by
+  /// writes of any process, not by polling.
   virtual std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) = 0;
   /// Deletes expired values; returns how many. Workers call it now and then.
   virtual std::size_t sweep() = 0;

@@ -20,8 +20,9 @@ std::string decoded(std::string_view text, const std::string& scheme) {
     const auto* const end = text.data() + std::min(text.size(), i + 3);
     // A NUL would cut the text short wherever it is used as a path.
     if (end - begin != 2 || std::from_chars(begin, end, value, 16).ptr != end || value == 0)
-      throw Error(Exit::config, "bad " + scheme + ":// address: '%' must be followed by two hexadecimal digits; "
-                                "write %25 for the character itself");
+      throw Error(Exit::config, "bad " + scheme +
+                                    ":// address: '%' must be followed by two hexadecimal digits; "
+                                    "write %25 for the character itself");
     plain += static_cast<char>(value);
     i += 2;
   }
@@ -33,7 +34,9 @@ std::string decoded(std::string_view text, const std::string& scheme) {
 Url Url::parse(std::string_view text) {
   const auto colon = text.find("://");
   if (colon == std::string_view::npos || colon == 0)
-    throw Error(Exit::config, "a broker or result backend address has no scheme; write it like sqlite:///var/lib/stem/stem.db");
+    throw Error(
+        Exit::config,
+        "a broker or result backend address has no scheme; write it like sqlite:///var/lib/stem/stem.db");
   Url url;
   url.text = text;
   url.scheme = text.substr(0, colon);
@@ -51,7 +54,8 @@ Url Url::parse(std::string_view text) {
     const auto equals = one.find('=');
     const auto name = decoded(one.substr(0, equals), url.scheme);
     if (equals == std::string_view::npos || name.empty())
-      throw Error(Exit::config, "bad " + url.scheme + ":// address: parameters are written NAME=VALUE, joined by '&'");
+      throw Error(Exit::config,
+                  "bad " + url.scheme + ":// address: parameters are written NAME=VALUE, joined by '&'");
     if (!url.parameters.emplace(name, decoded(one.substr(equals + 1), url.scheme)).second)
       throw Error(Exit::config, "bad " + url.scheme + ":// address: parameter '" + name + "' is given twice");
   }

@@ -1,6 +1,6 @@
-// What the SQLite broker costs over the least that any queue on SQLite must do: both on the same disk, with the same
-// settings, the same batches and the same durability, taking turns in one run. The bare loop keeps no ids, priorities,
-// delays, leases of several workers, or results.
+// What the SQLite broker costs over the least that any queue on SQLite must do: both on the same disk, with
+// the same settings, the same batches and the same durability, taking turns in one run. The bare loop keeps
+// no ids, priorities, delays, leases of several workers, or results.
 //
 //     sqlite_broker_bench [ROUNDS] [JOBS]      in the current directory, which should be on a real disk
 
@@ -55,7 +55,8 @@ std::size_t drain(Broker& broker, const std::string& result) {
     done += settlements.size();
     settlements.clear();
     for (const auto& delivery : next.deliveries)
-      settlements.push_back({delivery.receipt, Ack{}, StoreWrite{"result:" + delivery.id, result, std::chrono::hours{24}}});
+      settlements.push_back(
+          {delivery.receipt, Ack{}, StoreWrite{"result:" + delivery.id, result, std::chrono::hours{24}}});
   } while (!settlements.empty());
   return done;
 }
@@ -100,11 +101,20 @@ int main(int argc, char** argv) {
       double ours = 0, theirs = 0;
       in_turn(
           first,
-          [&] { ours = seconds([&] { for (std::size_t i = 0; i < single_jobs; ++i) broker.publish(all.subspan(i, 1)); }); },
-          [&] { theirs = seconds([&] { for (std::size_t i = 0; i < single_jobs; ++i) bare.publish(all_wires.subspan(i, 1)); }); });
+          [&] {
+            ours = seconds([&] {
+              for (std::size_t i = 0; i < single_jobs; ++i) broker.publish(all.subspan(i, 1));
+            });
+          },
+          [&] {
+            theirs = seconds([&] {
+              for (std::size_t i = 0; i < single_jobs; ++i) bare.publish(all_wires.subspan(i, 1));
+            });
+          });
       single.add(single_jobs / ours, single_jobs / theirs);
       const auto in_batches = [&](auto rest, auto publish) {
-        for (rest = rest.subspan(single_jobs); !rest.empty(); rest = rest.subspan(std::min(batch_size, rest.size())))
+        for (rest = rest.subspan(single_jobs); !rest.empty();
+             rest = rest.subspan(std::min(batch_size, rest.size())))
           publish(rest.first(std::min(batch_size, rest.size())));
       };
       in_turn(
@@ -114,7 +124,8 @@ int main(int argc, char** argv) {
       bulk.add(many / ours, many / theirs);
 
       const auto expect_all = [&](std::size_t done) {
-        if (done != jobs) throw std::runtime_error("drained " + std::to_string(done) + " of " + std::to_string(jobs));
+        if (done != jobs)
+          throw std::runtime_error("drained " + std::to_string(done) + " of " + std::to_string(jobs));
       };
       const std::string result(100, 'r');
       in_turn(
@@ -124,7 +135,8 @@ int main(int argc, char** argv) {
     }
     std::filesystem::remove_all(here);
   }
-  print_figure("sqlite: drain with results, storage alone", median(drained.ours), "jobs/s", median(drained.ratios), 0.75);
+  print_figure("sqlite: drain with results, storage alone", median(drained.ours), "jobs/s",
+               median(drained.ratios), 0.75);
   print_figure("sqlite: publish in hundreds", median(bulk.ours), "jobs/s", median(bulk.ratios));
   print_figure("sqlite: publish one by one", median(single.ours), "jobs/s", median(single.ratios));
 }

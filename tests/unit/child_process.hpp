@@ -1,5 +1,6 @@
 #pragma once
 
+#include <grp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -61,4 +62,12 @@ inline bool eventually(const std::function<bool()>& is_so, int timeout_ms = 10'0
     usleep(2'000);
   }
   return true;
+}
+
+/// An account that owns nothing.
+constexpr uid_t stranger = 54321;
+
+/// Makes this process, which was root's, that account's, its groups included.
+inline bool become(uid_t user) {
+  return setgroups(0, nullptr) == 0 && setresgid(user, user, user) == 0 && setresuid(user, user, user) == 0;
 }

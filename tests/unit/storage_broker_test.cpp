@@ -61,7 +61,8 @@ EVERY_BROKER("broker: priority goes before age") {
 
 EVERY_BROKER("broker: among equal priorities the queue that is named first goes first") {
   Rig rig;
-  rig.publish({rig.job("low-a", "a"), rig.job("low-b", "b"), rig.job("high-b", "b", 7), rig.job("elsewhere", "c")});
+  rig.publish(
+      {rig.job("low-a", "a"), rig.job("low-b", "b"), rig.job("high-b", "b", 7), rig.job("elsewhere", "c")});
   CHECK(ids(rig.broker().fetch(Rig::demand(10, {"b", "a"}))) == Ids{"high-b", "low-b", "low-a"});
 }
 
@@ -79,7 +80,9 @@ EVERY_BROKER("broker: a priority out of bounds is refused, and nothing of the ba
   CHECK(rig.fetch().empty());
 }
 
-EVERY_BROKER("broker: an id that is held is published once, whether it waits, is leased or dead; after the ack it is free") {
+EVERY_BROKER(
+    "broker: an id that is held is published once, whether it waits, is leased or dead; after the ack it is "
+    "free") {
   Rig rig;
   CHECK(rig.enqueue({"a", "a"}) == 1);
   CHECK(rig.enqueue({"a"}) == 0);
@@ -147,15 +150,16 @@ EVERY_BROKER("broker: a lease that is not renewed ends, and the job is handed ou
   CHECK(rig.fetch_one().deliveries == 3);
 }
 
-EVERY_BROKER("broker: a lease that was taken over cannot be settled or renewed, and its record is not written") {
+EVERY_BROKER(
+    "broker: a lease that was taken over cannot be settled or renewed, and its record is not written") {
   Rig rig;
   rig.enqueue({"a"});
   const auto late = rig.fetch_one();
   rig.clock.move(31s);
   const auto current = rig.fetch_one();
 
-  const std::vector<Disposition> ways{Ack{}, RetryAt{rig.clock.wall()}, DeadLetter{"x"}, Release{rig.clock.wall()},
-                                      Release{rig.clock.wall() + 5s}};
+  const std::vector<Disposition> ways{Ack{}, RetryAt{rig.clock.wall()}, DeadLetter{"x"},
+                                      Release{rig.clock.wall()}, Release{rig.clock.wall() + 5s}};
   for (const auto& way : ways) CHECK_FALSE(rig.settle(late, way, StoreWrite{"result:a", "late", {}}));
   CHECK(rig.broker().renew({{late.receipt}}, 1h) == std::vector{late.receipt});
   CHECK_FALSE(rig.store().get("result:a"));
@@ -196,7 +200,8 @@ EVERY_BROKER("broker: of a batch that was settled in part, each settled job is l
   const auto all = rig.fetch();
   rig.settle(all[1], Ack{});
   std::vector<Settlement> settlements;
-  for (const auto& delivery : all) settlements.push_back({delivery.receipt, Ack{}, StoreWrite{delivery.id, "v", {}}});
+  for (const auto& delivery : all)
+    settlements.push_back({delivery.receipt, Ack{}, StoreWrite{delivery.id, "v", {}}});
   CHECK(rig.broker().settle(settlements) == std::vector{all[1].receipt});
   CHECK_FALSE(rig.store().get("b"));
   for (const auto* id : {"a", "c", "d"}) CHECK(rig.store().get(id));
@@ -247,7 +252,8 @@ EVERY_BROKER("broker: a released job keeps its place and its attempts") {
   const auto again = rig.fetch();
   CHECK(ids(again) == Ids{"b", "c", "e"});
   CHECK(again[0].attempt == 0);
-  for (const auto& delivery : {leased[0], leased[3], again[0], again[1], again[2]}) CHECK(rig.settle(delivery, Ack{}));
+  for (const auto& delivery : {leased[0], leased[3], again[0], again[1], again[2]})
+    CHECK(rig.settle(delivery, Ack{}));
   CHECK(rig.broker().depths().empty());
 }
 
@@ -407,7 +413,8 @@ EVERY_BROKER("broker: a replayed job is ready at once, as if new; a purged one i
   CHECK(rig.broker().dead_letters("", 10).at(0).reason == "again");
 }
 
-EVERY_BROKER("broker: depths tell ready, delayed, leased and dead apart, and how long the oldest has waited") {
+EVERY_BROKER(
+    "broker: depths tell ready, delayed, leased and dead apart, and how long the oldest has waited") {
   Rig rig;
   rig.publish({rig.job("dead"), rig.job("leased"), rig.job("lost")});
   const auto three = rig.fetch();
@@ -415,20 +422,19 @@ EVERY_BROKER("broker: depths tell ready, delayed, leased and dead apart, and how
   rig.broker().renew({{three[1].receipt}}, 1h);
   const auto start = rig.clock.wall();
   rig.clock.move(40s);
-  rig.publish({rig.job("ready", "default", 3), rig.delayed("soon", 1s), rig.delayed("later", 1h), rig.job("x", "another")});
+  rig.publish({rig.job("ready", "default", 3), rig.delayed("soon", 1s), rig.delayed("later", 1h),
+               rig.job("x", "another")});
   rig.clock.move(2s);
   rig.enqueue({"ready-too"});
   CHECK(rig.broker().depths() ==
-        std::vector<QueueDepth>{{.queue = "another", .ready = 1, .oldest_ready = start + 40s},
-                                {.queue = "default",
-                                 .ready = 4,
-                                 .delayed = 1,
-                                 .leased = 1,
-                                 .dead = 1,
-                                 .oldest_ready = start}});
+        std::vector<QueueDepth>{
+            {.queue = "another", .ready = 1, .oldest_ready = start + 40s},
+            {.queue = "default", .ready = 4, .delayed = 1, .leased = 1, .dead = 1, .oldest_ready = start}});
 }
 
-EVERY_BROKER("broker: the next look is due with the next delayed job or the next end of a lease, of the named queues") {
+EVERY_BROKER(
+    "broker: the next look is due with the next delayed job or the next end of a lease, of the named "
+    "queues") {
   Rig rig;
   const std::vector<std::string> queues{"default"};
   CHECK_FALSE(rig.broker().next_due(queues));
@@ -445,7 +451,8 @@ EVERY_BROKER("broker: the next look is due with the next delayed job or the next
   CHECK(rig.broker().next_due(queues) == rig.clock.wall() + 5s);
 }
 
-EVERY_BROKER("broker: an idle worker is woken by all that brings work or brings it nearer, and by nothing else") {
+EVERY_BROKER(
+    "broker: an idle worker is woken by all that brings work or brings it nearer, and by nothing else") {
   Rig rig;
   const auto other = rig.open();
   auto& sleeper = *other.broker;
@@ -497,12 +504,15 @@ EVERY_BROKER("broker: any mixture of calls agrees with a simple model") {
   std::map<std::string, Job> model;
   std::vector<Delivery> stale;
   std::mt19937 random(20250102);
-  const auto one_of = [&](std::size_t count) { return std::uniform_int_distribution<std::size_t>(0, count - 1)(random); };
+  const auto one_of = [&](std::size_t count) {
+    return std::uniform_int_distribution<std::size_t>(0, count - 1)(random);
+  };
   for (int step = 0; step < 3000; ++step) {
     const auto now = rig.clock.wall();
     switch (one_of(6)) {
       case 0: {
-        auto envelope = rig.delayed("job-" + std::to_string(one_of(200)), one_of(2) ? 0s : std::chrono::seconds(one_of(40)));
+        auto envelope = rig.delayed("job-" + std::to_string(one_of(200)),
+                                    one_of(2) ? 0s : std::chrono::seconds(one_of(40)));
         envelope.priority = static_cast<int>(one_of(10));
         const bool fresh = !model.contains(envelope.id);
         REQUIRE(rig.publish({envelope}) == fresh);
@@ -562,7 +572,9 @@ EVERY_BROKER("broker: any mixture of calls agrees with a simple model") {
           settlements.push_back({delivery.receipt, Ack{}, std::nullopt}), lost.push_back(delivery.receipt);
         std::shuffle(settlements.begin(), settlements.end(), random);
         auto refused = rig.broker().settle(settlements);
-        const auto order = [](const Receipt& a, const Receipt& b) { return std::pair(a.job, a.token) < std::pair(b.job, b.token); };
+        const auto order = [](const Receipt& a, const Receipt& b) {
+          return std::pair(a.job, a.token) < std::pair(b.job, b.token);
+        };
         std::sort(refused.begin(), refused.end(), order);
         std::sort(lost.begin(), lost.end(), order);
         REQUIRE(refused == lost);
@@ -585,7 +597,8 @@ EVERY_BROKER("broker: any mixture of calls agrees with a simple model") {
             }
         break;
       }
-      default: rig.clock.move(std::chrono::seconds(one_of(12)));
+      default:
+        rig.clock.move(std::chrono::seconds(one_of(12)));
     }
     if (step % 50 != 0) continue;
     const auto later = rig.clock.wall();

@@ -47,7 +47,8 @@ struct StorageRig {
     return publish(jobs);
   }
   static stem::Demand demand(std::size_t limit = 100, std::vector<std::string> queues = {"default"}) {
-    return {.queues = std::move(queues), .limit = limit, .lease = std::chrono::seconds{30}, .consumer = "rig"};
+    return {
+        .queues = std::move(queues), .limit = limit, .lease = std::chrono::seconds{30}, .consumer = "rig"};
   }
   std::vector<stem::Delivery> fetch(std::size_t limit = 100) { return broker().fetch(demand(limit)); }
   stem::Delivery fetch_one() {
@@ -56,9 +57,15 @@ struct StorageRig {
     return deliveries.front();
   }
   /// Ends one lease; whether it was still held.
-  bool settle(const stem::Delivery& delivery, stem::Disposition disposition,
-              std::optional<stem::StoreWrite> record = std::nullopt) {
-    const stem::Settlement settlement{delivery.receipt, std::move(disposition), std::move(record)};
+  bool settle(const stem::Delivery& delivery, const stem::Disposition& disposition) {
+    stem::Settlement settlement;
+    settlement.receipt = delivery.receipt;
+    settlement.disposition = disposition;
+    return broker().settle({&settlement, 1}).empty();
+  }
+  bool settle(const stem::Delivery& delivery, const stem::Disposition& disposition,
+              const stem::StoreWrite& record) {
+    const stem::Settlement settlement{delivery.receipt, disposition, record};
     return broker().settle({&settlement, 1}).empty();
   }
   stem::QueueDepth depth(const std::string& queue = "default") {

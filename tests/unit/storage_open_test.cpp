@@ -1,0 +1,162 @@
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "child_process.hpp"
+#include "error_of.hpp"
+#include "storage/url.hpp"
+#include "storage_rig.hpp"
+
+using namespace stem;
+using namespace std::chrono_literals;
+
+namespace {
+
+Failed opening(const std::string& broker, const std::string& results = {}) {
+  return error_of([&] {
+    auto config = StorageRig::config_of(broker);
+    config.result_backend_url = results;
+    open_storage(config);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("url: scheme, location and parameters are told apart and decoded") {
+  const auto url = Url::parse("SQLite:///a%20b/c%3Fd.db?busy_timeout=1s&x=%26%3D");
+  CHECK(url.scheme == "sqlite");
+  CHECK(url.location == "/a b/c?d.db");
+  CHECK(url.parameters == std::map<std::string, std::string>{{"busy_timeout", "1s"}, {"x", "&="}});
+  CHECK(Url::parse("memory://name").parameters.empty());
+}
+
+TEST_CASE("url: what cannot be read is refused, without repeating what may be a password") {
+  for (const auto* bad : {"", "/var/lib/stem.db", "://x", "sqlite:/a", "x://a%2", "x://a%zz", "x://a%00",
+                          "x://a?b", "x://a?=b", "x://a?b=1&b=2", "x://a?%"}) {
+    CAPTURE(bad);
+    const auto failed = error_of([&] { Url::parse(bad); });
+    CHECK(failed.status == 78);
+    CHECK(failed.is_one_line());
+  }
+  CHECK_FALSE(error_of([] { Url::parse("redis://u:secret%2@h"); }).says("secret"));
+}
+
+TEST_CASE("open: an unknown scheme is refused with those that exist") {
+  const auto failed = opening("rabbit://u:secret@h");
+  CHECK(failed.status == 78);
+  CHECK(failed.message ==
+        "no broker or result backend is called 'rabbit://'; there are sqlite:// and memory://");
+}
+
+TEST_CASE("open: parameters and paths that mean nothing are refused") {
+  TempDir dir;
+  const auto url = "sqlite://" + (dir / "stem.db");
+  CHECK(opening(url + "?sync=full").message ==
+        url + "?sync=full: unknown parameter 'sync'; there are busy_timeout and synchronous");
+  CHECK(opening(url + "?synchronous=off").status == 78);
+  CHECK(opening(url + "?synchronous=off").says("synchronous is full or normal, not 'off'"));
+  CHECK(opening(url + "?busy_timeout=5").status == 78);
+  CHECK(opening(url + "?busy_timeout=5").says("busy_timeout"));
+  CHECK(opening("sqlite://stem.db").status == 78);
+  CHECK(opening("sqlite://stem.db").says("sqlite:///var/lib/stem/stem.db"));
+  CHECK(opening("memory://").status == 78);
+  CHECK(opening("memory://x?y=1").status == 78);
+  CHECK(opening(url + "?synchronous=normal&busy_timeout=250ms").status == 0);
+}
+
+TEST_CASE(
+    "open: one address for both is one connection; two are two, and the broker keeps no records of the "
+    "other") {
+  TempDir dir;
+  const auto one = "sqlite://" + (dir / "one.db");
+  auto config = StorageRig::config_of(one);
+  auto storage = open_storage(config);
+  CHECK(storage.broker->keeps_records_of(*storage.results));
+  config.result_backend_url = one;
+  storage = open_storage(config);
+  CHECK(storage.broker->keeps_records_of(*storage.results));
+  config.result_backend_url = "sqlite://" + (dir / "two.db");
+  storage = open_storage(config);
+  CHECK_FALSE(storage.broker->keeps_records_of(*storage.results));
+  storage.results->put({{"a", "1", {}}});
+  config.broker_url = "memory://mixed";
+  storage = open_storage(config);
+  CHECK_FALSE(storage.broker->keeps_records_of(*storage.results));
+  CHECK(storage.results->get("a"));
+}
+
+TEST_CASE(
+    "open: the default place is the service's for root and services, a person's state directory otherwise") {
+  const std::string service = "sqlite:///var/lib/stem/stem.db";
+  CHECK(default_url({{"STATE_DIRECTORY", "/var/lib/stem"}, {"HOME", "/home/ann"}}) == service);
+  CHECK(default_url({{"STATE_DIRECTORY", "/var/lib/else:/var/lib/more"}}) ==
+        "sqlite:///var/lib/else/stem.db");
+  CHECK(default_url({{"HOME", "/var/lib/stem"}}) == service);
+  if (geteuid() == 0) {
+    CHECK(default_url({{"HOME", "/root"}}) == service);
+    CHECK(default_url({{"STATE_DIRECTORY", "/root/.config/stem"}, {"HOME", "/root"}}) == service);
+  }
+  const auto as_a_person = [](const Environment& environment) {
+    if (geteuid() == 0 && seteuid(stranger) != 0) return std::string("seteuid");
+    std::string url;
+    try {
+      url = default_url(environment);
+    } catch (const Error& error) {
+      url = std::to_string(static_cast<int>(error.code()));
+    }
+    if (getuid() == 0) (void)!seteuid(0);
+    return url;
+  };
+  CHECK(as_a_person({{"HOME", "/home/ann"}}) == "sqlite:///home/ann/.local/state/stem/stem.db");
+  CHECK(as_a_person({{"HOME", "/home/100%?"}}) == "sqlite:///home/100%25%3F/.local/state/stem/stem.db");
+  CHECK(as_a_person({{"HOME", "/home/ann"}, {"XDG_STATE_HOME", "/state"}}) == "sqlite:///state/stem/stem.db");
+  CHECK(as_a_person({{"HOME", "/home/ann"}, {"XDG_STATE_HOME", "relative"}}) ==
+        "sqlite:///home/ann/.local/state/stem/stem.db");
+  CHECK(as_a_person({}) == "78");
+}
+
+TEST_CASE(
+    "open: a person's default database comes with the directories that lead to it, for nobody else to read") {
+  TempDir dir;
+  std::filesystem::permissions(dir.path(), std::filesystem::perms::all);
+  ChildProcess person([&] {
+    if (geteuid() == 0 && !become(stranger)) return 1;
+    const auto home = dir / "home/ann";
+    if (std::filesystem::create_directories(home); ::setenv("HOME", home.c_str(), 1) != 0) return 2;
+    ::unsetenv("XDG_STATE_HOME");
+    ::unsetenv("STATE_DIRECTORY");
+    open_storage(Config{});
+    if (!std::filesystem::exists(home + "/.local/state/stem/stem.db")) return 3;
+    const auto mode = std::filesystem::status(home + "/.local/state/stem").permissions();
+    return mode == std::filesystem::perms::owner_all ? 0 : 4;
+  });
+  CHECK(person.wait() == 0);
+}
+
+TEST_CASE("open: a default place that cannot be made is told with the variable that names another") {
+  TempDir dir;
+  dir.file("file", "");
+  std::filesystem::permissions(dir.path(),
+                               std::filesystem::perms::others_exec | std::filesystem::perms::owner_all);
+  const auto opening_at = [&](const std::string& state) {
+    ChildProcess person([&] {
+      if (geteuid() == 0 && !become(stranger)) return 1;
+      ::unsetenv("STATE_DIRECTORY");
+      ::setenv("HOME", "/nowhere", 1);
+      ::setenv("XDG_STATE_HOME", state.c_str(), 1);
+      const auto failed = error_of([] { open_storage(Config{}); });
+      return failed.says("STEM_BROKER_URL") && failed.is_one_line() ? failed.status : 2;
+    });
+    return person.wait();
+  };
+  CHECK(opening_at(dir / "file") == 73);
+  if (geteuid() == 0) CHECK(opening_at(dir / "forbidden") == 77);
+}
+
+TEST_CASE("memory: one name is one storage in the whole process, another name another") {
+  MemoryRig rig;
+  rig.enqueue({"a"});
+  CHECK(rig.open().broker->find("a"));
+  CHECK_FALSE(MemoryRig().broker().find("a"));
+  rig.storage = {};
+  CHECK(rig.open().broker->find("a"));
+}
