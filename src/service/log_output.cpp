@@ -16,6 +16,7 @@
 #include <cstring>
 #include <mutex>
 #include <stem/error.hpp>
+#include <vector>
 
 #include "core/descriptor.hpp"
 #include "core/log_scope.hpp"
@@ -256,6 +257,13 @@ level_enum level_of(const std::string& name) {
   return debug && std::strcmp(debug, "1") == 0 ? std::min(level, level_enum::debug) : level;
 }
 
+/// Handlers that were left behind may still hold the former logger, as a bare pointer: it is kept for good.
+void set_logger(std::shared_ptr<spdlog::logger> logger) {
+  static auto& kept = *new std::vector<std::shared_ptr<spdlog::logger>>;
+  kept.push_back(spdlog::default_logger());
+  spdlog::set_default_logger(std::move(logger));
+}
+
 }  // namespace
 
 bool stderr_is_journal() {
@@ -278,12 +286,12 @@ LogOutput::LogOutput(const LogSettings& settings) : settings_(settings) {
   }
   auto logger = std::make_shared<spdlog::logger>("stem", sink_);
   logger->set_level(level);
-  spdlog::set_default_logger(std::move(logger));
+  set_logger(std::move(logger));
 }
 
 LogOutput::~LogOutput() {
   auto plain = std::make_shared<LineSink>(Descriptor(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)), "", false);
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>("stem", std::move(plain)));
+  set_logger(std::make_shared<spdlog::logger>("stem", std::move(plain)));
 }
 
 void LogOutput::reopen() {

@@ -127,7 +127,7 @@ TEST_CASE("log_output: files that cannot or must not be opened") {
   REQUIRE(symlink("loop", (dir / "loop").c_str()) == 0);
   CHECK(contains(open(dir / "loop").second, "too many symbolic links"));
   CHECK(open("/dev/null").first == Exit::ok);
-  CHECK(open("/dev/stdout").first == Exit::ok);
+  if (access("/dev/stdout", W_OK) == 0) CHECK(open("/dev/stdout").first == Exit::ok);
   REQUIRE(symlink("target.log", (dir / "ours.log").c_str()) == 0);
   CHECK(open(dir / "ours.log").first == Exit::ok);
   CHECK(std::filesystem::exists(dir / "target.log"));
