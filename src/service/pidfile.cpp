@@ -241,10 +241,15 @@ bool PidfileHolder::signal(int number) const {
 
 bool PidfileHolder::signal_group(int number) const {
   // A group has no handle like a pidfd. A stopped leader cannot end by itself, so that its number, which is
-  // the group's, stays its own between the question and the call.
-  if (getpgid(pid_) != pid_ || getpgrp() == pid_) return signal(number);
+  // the group's, stays its own between the question and the call. A daemon that was forked twice, as
+  // start-stop-daemon does it, is in the group of the process between, which made the session and has gone;
+  // as long as the group has a member, no new process gets its number.
+  const pid_t group = getpgid(pid_);
+  const bool left_alone =
+      group > 1 && group != pid_ && group == getsid(pid_) && ::kill(group, 0) != 0 && errno == ESRCH;
+  if ((group != pid_ && !left_alone) || getpgrp() == group) return signal(number);
   if (!signal(SIGSTOP)) return false;
-  const bool sent = !wait(0) && ::kill(-pid_, number) == 0;
+  const bool sent = !wait(0) && ::kill(-group, number) == 0;
   signal(SIGCONT);
   return sent;
 }

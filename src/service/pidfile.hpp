@@ -67,8 +67,8 @@ class PidfileHolder {
   int fd() const { return fd_; }
   /// False if it has ended already. Throws Error 77.
   bool signal(int number) const;
-  /// Signals the whole process group of it if it leads one, else the process alone. False if it has ended
-  /// already.
+  /// Signals the whole process group of it if it leads one, or if whoever made the group as a session of its
+  /// own has gone (a daemon forked twice); else the process alone. False if it has ended already.
   bool signal_group(int number) const;
   /// True once it has ended; waits up to `timeout_ms`.
   bool wait(int timeout_ms) const;

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "supervisor/node_options.hpp"
+#include "supervisor/scope.hpp"
+
+namespace stem {
+
+/// One word of an Exec line, quoted so that systemd hands on exactly `word`: C escapes, `%%`, `$$`
+/// (systemd.service(5), "Command lines"; systemd.unit(5), "Specifiers").
+std::string exec_word(std::string_view word);
+/// The same for Environment= and lists of paths, where `$` means nothing.
+std::string quoted_word(std::string_view word);
+/// A path or another plain value with `%` doubled. Throws Error (exit 64) if it holds a control character,
+/// for which such directives have no notation.
+std::string unit_value(std::string_view value);
+
+/// The directives that make an instance of stem-worker@.service run with `options`. `program` is the stem
+/// that the unit runs. Its first lines are comments, one of which remembers the options.
+std::string drop_in_text(const std::string& program, const std::string& node, const NodeOptions& options,
+                         Scope scope);
+/// The options that drop_in_text() remembered in `text`; nothing if it did not write it.
+std::optional<NodeOptions> drop_in_options(std::string_view text);
+
+/// The runtime drop-ins of one manager: `DIRECTORY/stem-worker@NODE.service.d/50-stem-multi.conf`.
+class DropIns {
+ public:
+  /// `directory` is /run/systemd/system, or $XDG_RUNTIME_DIR/systemd/user.
+  DropIns(std::filesystem::path directory, std::string program, Scope scope);
+
+  /// What is remembered of `node`. Throws Error 77 if it may not be read.
+  NodeOptions options(const std::string& node) const;
+  /// Makes the drop-in say `options`, or takes it away if they are empty. True if anything changed, and the
+  /// manager has to reload. Throws Error: 77 no permission, 73 cannot be written.
+  bool set(const std::string& node, const NodeOptions& options) const;
+  /// The nodes that have one.
+  std::vector<std::string> nodes() const;
+  std::filesystem::path path(const std::string& node) const;
+
+ private:
+  std::filesystem::path directory_;
+  std::string program_;
+  Scope scope_;
+};
+
+}  // namespace stem

@@ -1,0 +1,109 @@
+#include "supervisor/node_options.hpp"
+
+#include <stem/error.hpp>
+
+#include "core/name.hpp"
+
+namespace stem {
+namespace {
+
+void require_text(const char* option, const std::string& text) {
+  // The JSON writer is strict about UTF-8, so it serves as the check.
+  bool utf8 = true;
+  try {
+    (void)Json(text).dump();
+  } catch (const Json::exception&) {
+    utf8 = false;
+  }
+  if (!utf8 || text.find('\0') != std::string::npos)
+    throw Error(Exit::usage, std::string(option) + ": '" + printable(text) + "' is not text in UTF-8");
+}
+
+void require_absolute(const char* option, const std::string& path) {
+  require_text(option, path);
+  if (!path.empty() && path.front() != '/')
+    throw Error(Exit::usage, std::string(option) + ": '" + printable(path) + "' must be an absolute path");
+}
+
+}  // namespace
+
+NodeOptions merged(const NodeOptions& older, const NodeOptions& newer) {
+  auto all = older;
+  // Each of the two says what to run: the one that is new drops the other.
+  if (!newer.command.empty()) all.command = newer.command, all.apps.clear();
+  if (!newer.apps.empty()) {
+    all.apps = newer.apps;
+    if (newer.command.empty()) all.command.clear();
+  }
+  if (!newer.queues.empty()) all.queues = newer.queues;
+  if (newer.concurrency) all.concurrency = newer.concurrency;
+  if (!newer.env_file.empty()) all.env_file = newer.env_file;
+  if (!newer.pidfile.empty()) all.pidfile = newer.pidfile;
+  if (!newer.logfile.empty()) all.logfile = newer.logfile;
+  if (!newer.workdir.empty()) all.workdir = newer.workdir;
+  if (newer.private_dirs) all.private_dirs = true;
+  return all;
+}
+
+std::vector<std::string> worker_arguments(const NodeOptions& options) {
+  std::vector<std::string> words;
+  const auto add = [&](const char* option, const std::string& value) {
+    words.emplace_back(option);
+    words.push_back(value);
+  };
+  if (!options.command.empty()) add("--command", options.command);
+  for (const auto& app : options.apps) add("--app", app);
+  for (const auto& queue : options.queues) add("--queue", queue);
+  if (options.concurrency) add("--concurrency", std::to_string(options.concurrency));
+  if (!options.logfile.empty()) add("--logfile", options.logfile);
+  if (!options.workdir.empty()) add("--workdir", options.workdir);
+  if (options.private_dirs) words.emplace_back("--private");
+  return words;
+}
+
+Json to_json(const NodeOptions& options) {
+  Json json = Json::object();
+  if (!options.command.empty()) json["command"] = options.command;
+  if (!options.apps.empty()) json["apps"] = options.apps;
+  if (!options.queues.empty()) json["queues"] = options.queues;
+  if (options.concurrency) json["concurrency"] = options.concurrency;
+  if (!options.env_file.empty()) json["envFile"] = options.env_file;
+  if (!options.pidfile.empty()) json["pidfile"] = options.pidfile;
+  if (!options.logfile.empty()) json["logfile"] = options.logfile;
+  if (!options.workdir.empty()) json["workdir"] = options.workdir;
+  if (options.private_dirs) json["private"] = true;
+  return json;
+}
+
+NodeOptions node_options_from_json(const Json& json) {
+  try {
+    NodeOptions options;
+    options.command = json.value("command", "");
+    options.apps = json.value("apps", std::vector<std::string>{});
+    options.queues = json.value("queues", std::vector<std::string>{});
+    options.concurrency = json.value("concurrency", 0);
+    options.env_file = json.value("envFile", "");
+    options.pidfile = json.value("pidfile", "");
+    options.logfile = json.value("logfile", "");
+    options.workdir = json.value("workdir", "");
+    options.private_dirs = json.value("private", false);
+    return options;
+  } catch (const Json::exception& error) {
+    throw Error(Exit::data, std::string("remembered options are malformed: ") + error.what());
+  }
+}
+
+void validate(const NodeOptions& options) {
+  require_text("--command", options.command);
+  for (const auto& app : options.apps) require_text("--app", app);
+  for (const auto& queue : options.queues) require_name("queue", queue);
+  if (options.concurrency < 0 || options.concurrency > 1024)
+    throw Error(Exit::usage, "--concurrency " + std::to_string(options.concurrency) +
+                                 " is out of range; it goes from 1 to 1024");
+  require_absolute("--env-file", options.env_file);
+  require_absolute("--pidfile", options.pidfile);
+  require_absolute("--logfile", options.logfile);
+  require_absolute("--workdir", options.workdir);
+}
+
+}  // namespace stem

@@ -1,0 +1,100 @@
+#include "supervisor/node_record.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <stem/error.hpp>
+
+#include "core/name.hpp"
+#include "service/directories.hpp"
+
+namespace stem {
+namespace {
+
+constexpr int version = 1;
+constexpr off_t longest = 1 << 20;
+
+[[noreturn]] void cannot(const char* what, const std::string& path, int error) {
+  throw Error(error == EACCES || error == EPERM || error == ELOOP ? Exit::no_permission : Exit::cannot_create,
+              std::string("cannot ") + what + " " + path + ": " + std::strerror(error) +
+                  "; nodes are recorded there: run this as the user who owns it, or name another place with "
+                  "STEM_RUNTIME_DIR");
+}
+
+bool ours(const struct stat& status) {
+  return status.st_uid == geteuid() || status.st_uid == 0;
+}
+
+}  // namespace
+
+Descriptor NodeRecords::lock(const std::string& node) const {
+  make_directories(directory_, Owner::self());
+  struct stat status {};
+  if (stat(directory_.c_str(), &status) != 0 || !ours(status)) cannot("trust", directory_, EPERM);
+  const auto file = path(node, ".lock");
+  Descriptor held(open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!held) cannot("open", file, errno);
+  while (flock(held.get(), LOCK_EX) != 0)
+    if (errno != EINTR) cannot("lock", file, errno);
+  return held;
+}
+
+std::optional<NodeRecord> NodeRecords::read(const std::string& node) const {
+  const Descriptor file(open(path(node, ".json").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat status {};
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || !ours(status) ||
+      status.st_size > longest)
+    return std::nullopt;
+  std::string text(static_cast<std::size_t>(status.st_size), '\0');
+  const auto got = pread(file.get(), text.data(), text.size(), 0);
+  text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+  const auto json = Json::parse(text, nullptr, false);
+  if (!json.is_object() || json.value("v", 0) != version) return std::nullopt;
+  try {
+    return NodeRecord{node_options_from_json(json.at("options")), json.at("pidfile"), json.at("logfile")};
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+void NodeRecords::write(const std::string& node, const NodeRecord& record) const {
+  const Json json{{"v", version},
+                  {"node", node},
+                  {"options", to_json(record.options)},
+                  {"pidfile", record.pidfile},
+                  {"logfile", record.logfile}};
+  const auto text = json.dump() + "\n";
+  const auto target = path(node, ".json");
+  const auto fresh = target + ".new";
+  unlink(fresh.c_str());
+  const Descriptor file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file) cannot("write", fresh, errno);
+  const auto put = ::write(file.get(), text.data(), text.size());
+  if (put != static_cast<ssize_t>(text.size()) || rename(fresh.c_str(), target.c_str()) != 0) {
+    const int error = put < 0 ? errno : put != static_cast<ssize_t>(text.size()) ? ENOSPC : errno;
+    unlink(fresh.c_str());
+    cannot("write", target, error);
+  }
+}
+
+std::vector<std::string> NodeRecords::nodes() const {
+  std::vector<std::string> nodes;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory_, error), end; !error && at != end;
+       at.increment(error)) {
+    auto name = at->path().filename().string();
+    if (!name.ends_with(".json")) continue;
+    name.resize(name.size() - 5);
+    if (is_name(name)) nodes.push_back(name);
+  }
+  std::sort(nodes.begin(), nodes.end());
+  return nodes;
+}
+
+}  // namespace stem

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+namespace stem {
+
+/// Whose service manager: the machine's, or this person's.
+enum class Scope { system, user };
+
+/// The socket at which a manager answers those who may do anything with it, without a bus between:
+/// /run/systemd/private, or $XDG_RUNTIME_DIR/systemd/private.
+std::string private_socket(Scope scope);
+
+/// $XDG_RUNTIME_DIR, or /run/user/UID.
+std::string user_runtime_dir();
+
+/// The unit of a node, `stem-worker@NODE.service`, and back; empty for a unit of another kind.
+std::string unit_of(const std::string& node);
+std::string node_of(const std::string& unit);
+
+}  // namespace stem

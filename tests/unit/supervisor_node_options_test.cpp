@@ -1,0 +1,73 @@
+#include <doctest/doctest.h>
+
+#include <stem/error.hpp>
+
+#include "supervisor/node_options.hpp"
+
+using namespace stem;
+
+namespace {
+
+NodeOptions everything() {
+  NodeOptions options;
+  options.command = "dart run bin/worker.dart";
+  options.queues = {"mail", "slow"};
+  options.concurrency = 4;
+  options.env_file = "/etc/worker.env";
+  options.pidfile = "/run/stem/%n.pid";
+  options.logfile = "/var/log/stem/%n%I.log";
+  options.workdir = "/srv/%n";
+  options.private_dirs = true;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("node options: what is said anew replaces, the rest is remembered") {
+  NodeOptions newer;
+  newer.concurrency = 16;
+  auto expected = everything();
+  expected.concurrency = 16;
+  CHECK(merged(everything(), newer) == expected);
+  CHECK(merged(everything(), {}) == everything());
+  CHECK(merged({}, everything()) == everything());
+}
+
+TEST_CASE("node options: task modules replace a program, and a program task modules") {
+  NodeOptions modules, program;
+  modules.apps = {"/a.so"};
+  program.command = "worker.py";
+  CHECK(merged(modules, program) == program);
+  CHECK(merged(program, modules) == modules);
+}
+
+TEST_CASE("node options: they come back from what is written, whatever is in them") {
+  auto options = everything();
+  options.command = "a \"b\" \\ 'c' % $ \n \xc3\xa9";
+  CHECK(node_options_from_json(Json::parse(to_json(options).dump())) == options);
+  CHECK(to_json({}).empty());
+  CHECK_THROWS_WITH_AS(node_options_from_json({{"concurrency", "four"}}), doctest::Contains("malformed"),
+                       Error);
+}
+
+TEST_CASE("node options: the worker's arguments") {
+  CHECK(worker_arguments(everything()) ==
+        std::vector<std::string>{"--command", "dart run bin/worker.dart", "--queue", "mail", "--queue",
+                                 "slow", "--concurrency", "4", "--logfile", "/var/log/stem/%n%I.log",
+                                 "--workdir", "/srv/%n", "--private"});
+}
+
+TEST_CASE("node options: what can be no argument is refused by name") {
+  const auto refused = [](auto change, const char* words) {
+    NodeOptions options;
+    change(options);
+    CHECK_THROWS_WITH_AS(validate(options), doctest::Contains(words), Error);
+  };
+  refused([](NodeOptions& o) { o.command = std::string("a\0b", 3); }, "--command");
+  refused([](NodeOptions& o) { o.command = "\xff\xfe"; }, "not text in UTF-8");
+  refused([](NodeOptions& o) { o.apps = {"\xc3"}; }, "--app");
+  refused([](NodeOptions& o) { o.queues = {"../x"}; }, "queue");
+  refused([](NodeOptions& o) { o.concurrency = 5000; }, "--concurrency");
+  refused([](NodeOptions& o) { o.pidfile = "run/x.pid"; }, "absolute");
+  validate(everything());
+}
