@@ -5,6 +5,8 @@ namespace stem::cli {
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       {"worker start", "run one worker in this process", define_worker_start},
+      {"worker multi", "start, stop and show many workers", define_worker_multi},
+      {"worker healthcheck", "tell whether a worker is alive and makes progress", define_worker_healthcheck},
       {"enqueue", "put jobs into a queue", define_enqueue},
       {"result", "show what became of jobs", define_result},
       {"tasks ls", "list the tasks that modules define", define_tasks_ls},
