@@ -83,33 +83,35 @@ std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
     wires.push_back(to_wire(envelope));
   }
   std::size_t added = 0;
-  try {
+  {
     SqliteTransaction transaction(*database_, SqliteAccess::write);
-    jobs_.begin();
-    std::vector<SqliteJobs::NewJob> jobs;
-    const auto now = clock_.wall();
-    for (std::size_t i = 0; i < envelopes.size(); ++i) {
-      const auto& envelope = envelopes[i];
-      jobs.push_back({.id = envelope.id,
-                      .wire = wires[i],
-                      .queue = queues_.make(envelope.queue).number,
-                      .priority = envelope.priority,
-                      .attempt = envelope.attempt,
-                      .due = envelope.not_before,
-                      .lease = envelope.visibility_timeout});
+    // Inside: what is remembered of queues is guarded by the transaction's hold on the connection.
+    try {
+      jobs_.begin();
+      std::vector<SqliteJobs::NewJob> jobs;
+      const auto now = clock_.wall();
+      for (std::size_t i = 0; i < envelopes.size(); ++i) {
+        const auto& envelope = envelopes[i];
+        jobs.push_back({.id = envelope.id,
+                        .wire = wires[i],
+                        .queue = queues_.make(envelope.queue).number,
+                        .priority = envelope.priority,
+                        .attempt = envelope.attempt,
+                        .due = envelope.not_before,
+                        .lease = envelope.visibility_timeout});
+      }
+      added = jobs_.add(jobs, now);
+      transaction.commit();
+    } catch (...) {
+      queues_.forget();
+      throw;
     }
-    added = jobs_.add(jobs, now);
-    transaction.commit();
-  } catch (...) {
-    queues_.forget();
-    throw;
   }
   if (added > 0) jobs_bell_.ring();
   return added;
 }
 
 Exchange SqliteBroker::exchange(std::span<const Settlement> settled, const Demand& demand) {
-  const auto now = clock_.wall();
   Exchange result;
   bool ring_jobs = false;
   std::vector<const StoreWrite*> records;
@@ -118,11 +120,13 @@ Exchange SqliteBroker::exchange(std::span<const Settlement> settled, const Deman
     if (demand.limit == 0) return result;
     SqliteTransaction reading(*database_, SqliteAccess::read);
     leases_.load();
-    if (!anything_for(demand, now)) return result;
+    if (!anything_for(demand, clock_.wall())) return result;
   }
   {
     SqliteTransaction transaction(*database_,
                                   settled.empty() ? SqliteAccess::write_lazily : SqliteAccess::write);
+    // Leases last from now on, however long it took to get here.
+    const auto now = clock_.wall();
     leases_.load();
     jobs_.begin();
     ring_jobs = settle(settled, now, records, result.lost);
