@@ -133,6 +133,17 @@ void SqliteDatabase::set_synchronous(bool full) {
   full_ = full;
 }
 
+void SqliteDatabase::check_still_there() const {
+  // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a
+  // name, and an idle worker would look into it for ever. Costs one stat(2).
+  int moved = 0;
+  sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  if (moved != 0)
+    throw Error(Exit::software, "database " + path_ +
+                                    " was removed or replaced under this process, which cannot use it any "
+                                    "more; restart the worker");
+}
+
 int SqliteDatabase::wait_for_lock(void* self, int attempt) {
   auto& database = *static_cast<SqliteDatabase*>(self);
   const auto now = std::chrono::steady_clock::now();
@@ -187,6 +198,9 @@ Error SqliteDatabase::error() const {
       return {Exit::unavailable, "cannot use database " + path_ + ": " +
                                      (cause != 0 ? std::string(std::strerror(cause)) : words) +
                                      "; check the disk"};
+    case SQLITE_TOOBIG:
+      return {Exit::data,
+              "database " + path_ + " cannot hold a job or record of a gigabyte or more; make it smaller"};
     case SQLITE_NOMEM:
       return {Exit::try_again, "cannot use database " + path_ + ": out of memory"};
     default:
@@ -238,21 +252,24 @@ void SqliteStatement::prepare() {
     database_.fail();
 }
 
+void SqliteStatement::check_bound(int result) {
+  if (result == SQLITE_OK) return;
+  bound_ = 0;  // the next run starts with the first argument again
+  database_.fail();
+}
+
 void SqliteStatement::bind(int index, std::int64_t value) {
-  if (sqlite3_bind_int64(statement_, index, value) != SQLITE_OK) database_.fail();
+  check_bound(sqlite3_bind_int64(statement_, index, value));
 }
 
 void SqliteStatement::bind(int index, std::string_view value) {
   // A null pointer would bind NULL.
   const auto* const data = value.data() == nullptr ? "" : value.data();
-  if (sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8) != SQLITE_OK)
-    database_.fail();
+  check_bound(sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8));
 }
 
 void SqliteStatement::bind(int index, std::optional<std::int64_t> value) {
-  const auto result =
-      value ? sqlite3_bind_int64(statement_, index, *value) : sqlite3_bind_null(statement_, index);
-  if (result != SQLITE_OK) database_.fail();
+  check_bound(value ? sqlite3_bind_int64(statement_, index, *value) : sqlite3_bind_null(statement_, index));
 }
 
 std::int64_t SqliteStatement::execute() {
@@ -265,19 +282,12 @@ std::int64_t SqliteStatement::execute() {
 
 SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess access)
     : database_(database), lock_(database.mutex_) {
+  database.check_still_there();
   if (access == SqliteAccess::read) {
     database.statements_->begin.run();
     open_ = true;
     return;
   }
-  // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a
-  // name.
-  int moved = 0;
-  sqlite3_file_control(database.handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-  if (moved != 0)
-    throw Error(Exit::unavailable, "database " + database.path_ +
-                                       " was removed or replaced while it was in use; restart "
-                                       "this process");
   // Only possible between transactions. WAL frames are written in order and synced as one file, so a commit
   // that was not synced is made durable by the next one that is, and never outlives one that came before it.
   const bool full = access == SqliteAccess::write && database.options_.sync_each_commit;

@@ -52,6 +52,7 @@ class SqliteDatabase {
   void create() const;
   void connect();
   void set_synchronous(bool full);
+  void check_still_there() const;
   [[noreturn]] void fail() const { throw error(); }
   static int wait_for_lock(void* self, int attempt);
 
@@ -131,6 +132,7 @@ class SqliteStatement {
   void bind(int index, std::int64_t value);
   void bind(int index, std::string_view value);
   void bind(int index, std::optional<std::int64_t> value);
+  void check_bound(int result);
   std::int64_t execute();
 
   SqliteDatabase& database_;
@@ -152,8 +154,8 @@ enum class SqliteAccess {
 /// Holds the connection, and for writing the database, until it goes out of scope; undone unless committed.
 class SqliteTransaction {
  public:
-  /// Throws Error: 75 when another process has held the database for longer than the busy timeout; 69 when
-  /// the file was removed or replaced since it was opened.
+  /// Throws Error: 75 when another process has held the database for longer than the busy timeout; 70 when
+  /// the file was removed or replaced since it was opened, which only a new process mends.
   SqliteTransaction(SqliteDatabase& database, SqliteAccess access);
   ~SqliteTransaction();
   SqliteTransaction(const SqliteTransaction&) = delete;

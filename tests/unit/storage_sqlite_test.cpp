@@ -503,8 +503,8 @@ TEST_CASE(
   rig.enqueue({"a"});
   std::filesystem::rename(rig.path(), rig.path() + ".old");
   const auto failed = error_of([&] { rig.enqueue({"b"}); });
-  CHECK(failed.status == 69);
-  CHECK(failed.says("was removed or replaced while it was in use"));
+  CHECK(failed.status == 70);
+  CHECK(failed.says("was removed or replaced under this process"));
   std::filesystem::rename(rig.path() + ".old", rig.path());
   CHECK(rig.enqueue({"b"}) == 1);
   CHECK(rig.fetch().size() == 2);
