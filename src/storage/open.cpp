@@ -1,5 +1,6 @@
 #include "storage/open.hpp"
 
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <stem/error.hpp>
+#include <vector>
 
 #include "storage/memory.hpp"
 #include "storage/sqlite.hpp"
@@ -41,6 +43,20 @@ Environment process_environment() {
   return environment;
 }
 
+/// Root's first command must not lock the service's own account out of its state: the directory becomes what
+/// the units' StateDirectory= and StateDirectoryMode= would have made it, where that account exists.
+void hand_over(const std::string& directory) {
+  if (::geteuid() != 0) return;
+  passwd entry{};
+  passwd* account = nullptr;
+  std::vector<char> buffer(16384);
+  if (::getpwnam_r("stem", &entry, buffer.data(), buffer.size(), &account) != 0 || account == nullptr) return;
+  if (::chown(directory.c_str(), account->pw_uid, account->pw_gid) != 0 ||
+      ::chmod(directory.c_str(), 02770) != 0)
+    throw Error(Exit::cannot_create,
+                "cannot hand directory " + directory + " to user stem: " + std::strerror(errno));
+}
+
 /// Only for the embedded default, which nobody wrote down and so nobody made room for: a person's state
 /// directory with all that leads to it (0700, as the XDG base directory specification asks), or the last
 /// level of the service's.
@@ -50,7 +66,9 @@ void make_room_for(const std::string& database) {
   for (std::size_t slash = service ? directory.rfind('/') : 0; slash != std::string::npos;) {
     slash = directory.find('/', slash + 1);
     const auto level = directory.substr(0, slash);
-    if (::mkdir(level.c_str(), service ? 0750 : 0700) == 0 || errno == EEXIST) continue;
+    const bool made = ::mkdir(level.c_str(), service ? 0750 : 0700) == 0;
+    if (made && level == service_state) hand_over(level);
+    if (made || errno == EEXIST) continue;
     throw Error(errno == EACCES || errno == EPERM ? Exit::no_permission : Exit::cannot_create,
                 "cannot create directory " + level + " for the default database: " + std::strerror(errno) +
                     "; create it, or name another place in STEM_BROKER_URL");
@@ -67,7 +85,7 @@ Storage open_one(const std::string& text, const Clock& clock) {
   if (url.scheme == "sqlite") return open_sqlite(url, clock);
   if (url.scheme == "memory") {
     if (url.location.empty() || !url.parameters.empty())
-      throw Error(Exit::config, url.text + ": write memory:// and a name, without parameters");
+      throw Error(Exit::config, "a memory:// address is memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +

@@ -38,10 +38,15 @@ Url Url::parse(std::string_view text) {
         Exit::config,
         "a broker or result backend address has no scheme; write it like sqlite:///var/lib/stem/stem.db");
   Url url;
-  url.text = text;
   url.scheme = text.substr(0, colon);
   std::transform(url.scheme.begin(), url.scheme.end(), url.scheme.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  constexpr const char* letters = "abcdefghijklmnopqrstuvwxyz";
+  if (url.scheme.find_first_of(letters) != 0 ||
+      url.scheme.find_first_not_of(std::string(letters) + "0123456789+.-") != std::string::npos)
+    throw Error(Exit::config,
+                "what a broker or result backend address has before :// is not a scheme; write it like "
+                "sqlite:///var/lib/stem/stem.db");
   auto rest = text.substr(colon + 3);
   const auto question = rest.find('?');
   url.location = decoded(rest.substr(0, question), url.scheme);

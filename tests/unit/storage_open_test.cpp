@@ -1,4 +1,7 @@
 #include <doctest/doctest.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "child_process.hpp"
@@ -40,6 +43,21 @@ TEST_CASE("url: what cannot be read is refused, without repeating what may be a 
   CHECK_FALSE(error_of([] { Url::parse("redis://u:secret%2@h"); }).says("secret"));
 }
 
+TEST_CASE("open: no message repeats what may be a password") {
+  for (const auto* bad :
+       {"sqlite:///x?key=hunter2", "sqlite:///x?synchronous=hunter2", "sqlite:///x?busy_timeout=hunter2",
+        "sqlite://user:hunter2@host/db", "sqlite://hunter2", "memory://u:hunter2@x?a=1",
+        "memory://?hunter2=1", "user:hunter2@db://x", "hunter2 x://y", "2hunter2://y",
+        "postgres://u:hunter2@host/db", "sqlite:///x?a=hunter2&a=hunter2"}) {
+    CAPTURE(bad);
+    const auto failed = opening(bad);
+    CAPTURE(failed.message);
+    CHECK(failed.status == 78);
+    CHECK(failed.is_one_line());
+    CHECK_FALSE(failed.says("hunter2"));
+  }
+}
+
 TEST_CASE("open: an unknown scheme is refused with those that exist") {
   const auto failed = opening("rabbit://u:secret@h");
   CHECK(failed.status == 78);
@@ -51,11 +69,16 @@ TEST_CASE("open: parameters and paths that mean nothing are refused") {
   TempDir dir;
   const auto url = "sqlite://" + (dir / "stem.db");
   CHECK(opening(url + "?sync=full").message ==
-        url + "?sync=full: unknown parameter 'sync'; there are busy_timeout and synchronous");
+        url + ": unknown parameter 'sync'; there are busy_timeout and synchronous");
   CHECK(opening(url + "?synchronous=off").status == 78);
-  CHECK(opening(url + "?synchronous=off").says("synchronous is full or normal, not 'off'"));
-  CHECK(opening(url + "?busy_timeout=5").status == 78);
-  CHECK(opening(url + "?busy_timeout=5").says("busy_timeout"));
+  CHECK(opening(url + "?synchronous=off").message == url + ": synchronous is full or normal");
+  for (const auto* wait : {"5", "10001ms", "1h"}) {
+    CAPTURE(wait);
+    CHECK(opening(url + "?busy_timeout=" + wait).status == 78);
+    CHECK(opening(url + "?busy_timeout=" + wait).message ==
+          url + ": busy_timeout is a duration of at most 10s, such as 250ms");
+  }
+  CHECK(opening(url + "?busy_timeout=10s").status == 0);
   CHECK(opening("sqlite://stem.db").status == 78);
   CHECK(opening("sqlite://stem.db").says("sqlite:///var/lib/stem/stem.db"));
   CHECK(opening("memory://").status == 78);
@@ -130,6 +153,41 @@ TEST_CASE(
     return mode == std::filesystem::perms::owner_all ? 0 : 4;
   });
   CHECK(person.wait() == 0);
+}
+
+TEST_CASE("open: root's first command makes the service's directory the service's") {
+  if (geteuid() != 0) {
+    MESSAGE("skipped: not root");
+    return;
+  }
+  TempDir dir;
+  const auto accounts =
+      dir.file("passwd", "root:x:0:0::/root:/bin/sh\nstem:x:54321:54321::/var/lib/stem:/bin/sh\n");
+  enum { done, no_mounts, not_its, wrong_mode, cannot_open };
+  ChildProcess root([&]() -> int {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("tmpfs", "/var/lib", "tmpfs", 0, "mode=755") != 0 ||
+        mount(accounts.c_str(), "/etc/passwd", nullptr, MS_BIND, nullptr) != 0)
+      return no_mounts;
+    for (const auto* name : {"STATE_DIRECTORY", "XDG_STATE_HOME"}) ::unsetenv(name);
+    umask(022);
+    open_storage(Config{});
+    struct stat made {};
+    if (stat("/var/lib/stem", &made) != 0 || made.st_uid != stranger || made.st_gid != stranger)
+      return not_its;
+    if ((made.st_mode & 07777) != 02770) return wrong_mode;
+    if (!become(stranger)) return cannot_open;
+    ::setenv("HOME", "/var/lib/stem", 1);
+    Envelope job;
+    job.id = "a";
+    job.name = "test.task";
+    return open_storage(Config{}).broker->publish({&job, 1}) == 1 ? done : cannot_open;
+  });
+  const int status = root.wait();
+  if (status == no_mounts)
+    MESSAGE("skipped: mounting is not allowed here");
+  else
+    CHECK(status == done);
 }
 
 TEST_CASE("open: a default place that cannot be made is told with the variable that names another") {
