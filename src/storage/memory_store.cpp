@@ -6,6 +6,7 @@ namespace stem {
 namespace {
 
 constexpr std::chrono::hours longest_wait{24 * 365};
+constexpr std::size_t swept_at_once = 500;
 
 }  // namespace
 
@@ -62,9 +63,13 @@ std::optional<StoreEntry> MemoryStore::await(const std::string& key, std::int64_
 std::size_t MemoryStore::sweep() {
   const std::lock_guard lock(space_->mutex);
   const auto now = clock_.wall();
-  return std::erase_if(space_->entries, [&](const auto& entry) {
-    return entry.second.expires && *entry.second.expires <= now;
-  });
+  std::size_t erased = 0;
+  for (auto entry = space_->entries.begin(); entry != space_->entries.end() && erased < swept_at_once;) {
+    const bool gone = entry->second.expires && *entry->second.expires <= now;
+    erased += gone;
+    entry = gone ? space_->entries.erase(entry) : std::next(entry);
+  }
+  return erased;
 }
 
 }  // namespace stem

@@ -5,7 +5,7 @@
 namespace stem {
 namespace {
 
-constexpr std::size_t sweep_batches = 64;     // at a time, so that others get their turn
+constexpr std::size_t swept_at_once = 500;    // a few milliseconds; others get their turn in between
 constexpr std::chrono::seconds slow_look{5};  // for a writer that died between its commit and the bell
 constexpr std::chrono::hours longest_wait{24 * 365};
 
@@ -24,7 +24,6 @@ SqliteStore::SqliteStore(std::shared_ptr<SqliteDatabase> database, const Clock& 
       bell_(records_bell(*database_)),
       entries_(*database_),
       get_(*database_, "SELECT version, expires, value FROM entry WHERE key = ?"),
-      erase_(*database_, "DELETE FROM entry WHERE key = ?"),
       list_(*database_,
             "SELECT version, expires, value, key FROM entry WHERE key >= ?1 AND key < ?2 AND key > ?3 "
             "AND (expires IS NULL OR expires > ?4) ORDER BY key LIMIT ?5"),
@@ -80,7 +79,7 @@ bool SqliteStore::compare_and_set(const StoreWrite& write, std::int64_t expected
 bool SqliteStore::erase(const std::string& key) {
   SqliteTransaction transaction(*database_, SqliteAccess::write);
   const bool there = look_up(key).has_value();
-  erase_.run(key);
+  entries_.erase(key);
   transaction.commit();
   return there;
 }
@@ -112,21 +111,18 @@ std::optional<StoreEntry> SqliteStore::await(const std::string& key, std::int64_
 }
 
 std::size_t SqliteStore::sweep() {
-  std::size_t erased = 0;
-  for (bool all = false; !all;) {
-    const auto now = clock_.wall();
+  for (;;) {
     {
       SqliteTransaction reading(*database_, SqliteAccess::read);
-      if (!any_expired_.number(now.time_since_epoch().count())) return erased;
+      if (!any_expired_.number(clock_.wall().time_since_epoch().count())) return 0;
     }
     // What a power cut brings back is swept again.
     SqliteTransaction transaction(*database_, SqliteAccess::write_lazily);
-    const auto [count, done] = entries_.sweep(now, sweep_batches);
+    const auto swept = entries_.sweep(clock_.wall(), swept_at_once);
     transaction.commit();
-    erased += count;
-    all = done;
+    // Batches of which nothing is left are rare, and must not look like the end.
+    if (swept.entries > 0 || !swept.more) return swept.entries;
   }
-  return erased;
 }
 
 }  // namespace stem

@@ -47,7 +47,7 @@ class SqliteStore : public Store {
 
   // The rest is guarded by a transaction's hold on the database.
   SqliteEntries entries_;
-  SqliteStatement get_, erase_, list_, any_expired_;
+  SqliteStatement get_, list_, any_expired_;
 };
 
 }  // namespace stem

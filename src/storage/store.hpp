@@ -42,7 +42,8 @@ class Store {
   /// Blocks until the key's version is above `version` or `timeout` has passed; then what is there. Woken by
   /// writes of any process, not by polling.
   virtual std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) = 0;
-  /// Deletes expired values; returns how many. Workers call it now and then.
+  /// Deletes some hundred expired values at most, so that it takes a few milliseconds; returns how many. 0 =
+  /// nothing is left. Workers call it now and then, and again until it returns 0.
   virtual std::size_t sweep() = 0;
 };
 
