@@ -108,8 +108,9 @@ class Broker {
  public:
   virtual ~Broker() = default;
 
-  /// Durable when it returns. A job whose id the broker already holds (waiting, leased or dead) is left as it
-  /// is. Returns how many were new. Wakes idle workers of every process.
+  /// Durable when it returns. A job whose id the broker already holds, waiting, delayed or leased, is left as
+  /// it is; a dead one of that id is purged, and the new one is new. Returns how many were new. Wakes idle
+  /// workers of every process.
   virtual std::size_t publish(std::span<const Envelope> jobs) = 0;
 
   /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch.

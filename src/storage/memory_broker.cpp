@@ -69,6 +69,9 @@ std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) {
   const auto now = clock_.wall();
   std::size_t added = 0;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
+    if (const auto held = space_->ids.find(jobs[i].id);
+        held != space_->ids.end() && space_->jobs.at(held->second).dead)
+      forget(held->second);
     const auto number = space_->next();
     if (!space_->ids.emplace(jobs[i].id, number).second) continue;
     auto& job = space_->jobs[number];

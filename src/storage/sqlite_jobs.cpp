@@ -27,6 +27,7 @@ SqliteJobs::SqliteJobs(SqliteDatabase& database, SqliteLeases& leases)
       bury_(database, "INSERT INTO dead(key, at, reason, meta) VALUES(?, ?, ?, ?)"),
       unearth_(database, "UPDATE job SET key = ?2, since = ?3, attempt = 0, deliveries = 0 WHERE key = ?1"),
       purge_(database, "DELETE FROM dead WHERE key = ?"),
+      dead_(database, "SELECT key FROM job WHERE id = ? AND key >= ?"),
       due_(database, "SELECT key, due FROM job WHERE queue = ? AND due <= ? ORDER BY due LIMIT ?"),
       promote_(database, "UPDATE job SET key = ?2, due = NULL WHERE key = ?1"),
       deliver_(database, "UPDATE job SET deliveries = deliveries + 1 WHERE key BETWEEN ? AND ?") {}
@@ -44,18 +45,31 @@ SqliteKey SqliteJobs::next_key(Zone zone, std::int64_t queue, std::int64_t lane)
   return ++last;
 }
 
+void SqliteJobs::insert(const NewJob& job, WallTime now) {
+  const bool delayed = job.due && *job.due > now;
+  // Where the id is taken the key stays unused: lanes may have gaps.
+  const auto key =
+      next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
+  const auto due = delayed ? std::optional(micros(*job.due)) : std::nullopt;
+  const auto lease = job.lease ? std::optional<std::int64_t>(job.lease->count()) : std::nullopt;
+  insert_.add(key.value(), job.id, job.queue, due.value_or(micros(now)), due, lease, job.attempt, job.wire);
+}
+
 std::size_t SqliteJobs::add(std::span<const NewJob> jobs, WallTime now) {
   insert_.start(jobs.size());
+  for (const auto& job : jobs) insert(job, now);
+  auto added = insert_.changed();
+  if (added == jobs.size()) return added;
+  // Some ids were taken. Dead jobs give way; looking for them only now spares everyone else the search.
   for (const auto& job : jobs) {
-    const bool delayed = job.due && *job.due > now;
-    // Where the id is taken the key stays unused: lanes may have gaps.
-    const auto key =
-        next_key(delayed ? Zone::delayed : Zone::ready, job.queue, SqliteKey::lane_of(job.priority));
-    const auto due = delayed ? std::optional(micros(*job.due)) : std::nullopt;
-    const auto lease = job.lease ? std::optional<std::int64_t>(job.lease->count()) : std::nullopt;
-    insert_.add(key.value(), job.id, job.queue, due.value_or(micros(now)), due, lease, job.attempt, job.wire);
+    const auto dead = dead_.number(job.id, SqliteKey(Zone::dead, 0, 0, 0).value());
+    if (!dead) continue;
+    purge(*dead);
+    insert_.start(1);
+    insert(job, now);
+    added += insert_.changed();
   }
-  return insert_.changed();
+  return added;
 }
 
 bool SqliteJobs::remove(std::int64_t first, std::int64_t last) {

@@ -40,7 +40,7 @@ class SqliteJobs {
     std::optional<WallTime> due;    ///< in the future: delayed
     std::optional<Duration> lease;  ///< the lease that the producer asks for
   };
-  /// Adds those whose id is free; returns how many.
+  /// Adds those whose id is free, or a dead job's, which is purged; returns how many.
   std::size_t add(std::span<const NewJob> jobs, WallTime now);
   /// Deletes the jobs with the keys from `first` to `last` if all of them are there.
   bool remove(std::int64_t first, std::int64_t last);
@@ -58,6 +58,7 @@ class SqliteJobs {
   void count_delivery(std::int64_t first, std::int64_t last);
 
  private:
+  void insert(const NewJob& job, WallTime now);
   /// The key that puts a job behind all others of its lane.
   SqliteKey next_key(Zone zone, std::int64_t queue, std::int64_t lane);
 
@@ -65,7 +66,7 @@ class SqliteJobs {
   std::map<std::int64_t, std::int64_t>
       last_keys_;  // of the lanes that this transaction has asked for, by first key
   SqliteInsertion insert_;
-  SqliteStatement highest_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, due_, promote_,
+  SqliteStatement highest_, count_, remove_, move_, put_back_, bury_, unearth_, purge_, dead_, due_, promote_,
       deliver_;
 };
 

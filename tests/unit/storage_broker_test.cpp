@@ -81,22 +81,49 @@ EVERY_BROKER("broker: a priority out of bounds is refused, and nothing of the ba
 }
 
 EVERY_BROKER(
-    "broker: an id that is held is published once, whether it waits, is leased or dead; after the ack it is "
-    "free") {
+    "broker: an id that is held is published once, whether it waits or is leased; after the ack it is free") {
   Rig rig;
   CHECK(rig.enqueue({"a", "a"}) == 1);
   CHECK(rig.enqueue({"a"}) == 0);
   auto delivery = rig.fetch_one();
   CHECK(rig.enqueue({"a", "b"}) == 1);
-  rig.settle(delivery, DeadLetter{"broken"});
+  rig.settle(delivery, RetryAt{rig.clock.wall() + 1s});
   CHECK(rig.enqueue({"a"}) == 0);
-  rig.broker().replay(Ids{"a"});
+  rig.clock.move(1s);
   delivery = rig.fetch_one();
   CHECK(delivery.id == "b");
   delivery = rig.fetch_one();
   CHECK(delivery.id == "a");
   rig.settle(delivery, Ack{});
   CHECK(rig.enqueue({"a"}) == 1);
+}
+
+EVERY_BROKER("broker: a dead job is replaced by one that is published under its id") {
+  Rig rig;
+  auto old = rig.job("a", "old", 3);
+  old.attempt = 2;
+  rig.publish({old, rig.job("b"), rig.job("c")});
+  for (const auto& delivery : rig.broker().fetch(Rig::demand(10, {"old", "default"})))
+    CHECK(rig.settle(delivery, DeadLetter{"broken"}));
+
+  auto anew = rig.job("a");
+  anew.args = {"new"};
+  auto later = rig.delayed("b", 10s);
+  CHECK(rig.publish({rig.job("d"), anew, later, anew}) == 3);
+  CHECK(rig.publish({anew, later}) == 0);
+  CHECK(rig.broker().dead_letters("", 10).size() == 1);
+  CHECK(rig.broker().dead_letters("", 10).at(0).id == "c");
+  CHECK(rig.broker().find("b")->state == State::delayed);
+  const auto ready = rig.broker().fetch(Rig::demand(10, {"old", "default"}));
+  CHECK(ids(ready) == Ids{"d", "a"});
+  CHECK(ready.at(1).wire == to_wire(anew));
+  CHECK(ready.at(1).attempt == 0);
+  CHECK(ready.at(1).deliveries == 1);
+  // A job that dies where another was purged is told with its own reason.
+  CHECK(rig.settle(ready.at(1), DeadLetter{"broken again"}));
+  CHECK(rig.broker().dead_letters("", 1).at(0).reason == "broken again");
+  CHECK(rig.broker().purge(Ids{"a", "c"}) == 2);
+  CHECK(rig.broker().dead_letters("", 10).empty());
 }
 
 EVERY_BROKER("broker: an envelope that was tried before it was published keeps its attempts") {
@@ -264,6 +291,26 @@ EVERY_BROKER("broker: a released job may come back later") {
   CHECK(rig.fetch().empty());
   rig.clock.move(1min);
   CHECK(rig.fetch_one().attempt == 0);
+}
+
+EVERY_BROKER("broker: a job that is released for later goes behind the others of its priority") {
+  Rig rig;
+  rig.publish({rig.job("a"), rig.job("b"), rig.job("low")});
+  rig.settle(rig.fetch_one(), Release{rig.clock.wall() + 100ms});
+  rig.enqueue({"c"});
+  rig.clock.move(100ms);
+  CHECK(ids(rig.fetch()) == Ids{"b", "low", "c", "a"});
+  // Over and over, one at a time: all get their turn.
+  Rig turns;
+  turns.enqueue({"a", "b", "c"});
+  Ids seen;
+  for (int i = 0; i < 6; ++i) {
+    const auto delivery = turns.fetch_one();
+    seen.push_back(delivery.id);
+    turns.settle(delivery, Release{turns.clock.wall() + 100ms});
+    turns.clock.move(100ms);
+  }
+  CHECK(seen == Ids{"a", "b", "c", "a", "b", "c"});
 }
 
 EVERY_BROKER("broker: deliveries count what came to no end: a settlement starts them anew") {
@@ -514,9 +561,12 @@ EVERY_BROKER("broker: any mixture of calls agrees with a simple model") {
         auto envelope = rig.delayed("job-" + std::to_string(one_of(200)),
                                     one_of(2) ? 0s : std::chrono::seconds(one_of(40)));
         envelope.priority = static_cast<int>(one_of(10));
-        const bool fresh = !model.contains(envelope.id);
+        const bool fresh = !model.contains(envelope.id) || model[envelope.id].state == Job::dead;
         REQUIRE(rig.publish({envelope}) == fresh);
-        if (fresh) model[envelope.id].due = *envelope.not_before;
+        if (fresh) {
+          model[envelope.id] = Job{};
+          model[envelope.id].due = *envelope.not_before;
+        }
         break;
       }
       case 1: {
