@@ -325,7 +325,6 @@ std::vector<Receipt> SqliteBroker::renew(std::span<const Receipt> receipts, Dura
     for (const auto key : wanted)
       if (!std::binary_search(there.begin(), there.end(), key))
         lost.push_back({.job = key, .token = span.token});
-    leases_.drop_empty(span.first, span.last);
   }
   transaction.commit();
   return lost;

@@ -175,10 +175,8 @@ TEST_CASE("sqlite: without a watch from the kernel a worker looks once a second"
     for (int i = 0; i < 2; ++i) {
       if (!readable(storage.broker->wake_fd(), 5000)) return 2;
       storage.broker->clear_wake();
-      if (readable(storage.broker->wake_fd())) return 3;
     }
-    const auto took = std::chrono::steady_clock::now() - start;
-    return took > 1500ms && took < 5s ? 0 : 4;
+    return std::chrono::steady_clock::now() - start > 1500ms ? 0 : 3;
   });
   CHECK(worker.wait() == 0);
 }

@@ -211,6 +211,8 @@ EVERY_STORE("store: a settled job's record ends the wait for it") {
   const auto delivery = worker.broker->fetch(Rig::demand(1)).at(0);
   auto waiting = std::async(std::launch::async, [&] { return rig.store().await("result:a", 0, 1min); });
   const Settlement done{delivery.receipt, Ack{}, StoreWrite{"result:a", "done", 1h}};
+  const auto start = std::chrono::steady_clock::now();
   worker.broker->settle({&done, 1});
   CHECK(waiting.get()->value == "done");
+  CHECK(std::chrono::steady_clock::now() - start < 4s);
 }
