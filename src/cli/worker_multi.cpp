@@ -192,6 +192,7 @@ int act(const Options& options, const Common& common) {
   settings.runtime_dir = runtime_dir(config, environment);
   settings.environment = process_environment();
   const auto supervisor = open_supervisor(settings);
+  if (common.verbose) std::cerr << "stem worker multi: nodes are managed by " << supervisor->name() << '\n';
   if (options.action == "status") return print_status(*supervisor, nodes, common);
 
   ActionSettings action;

@@ -106,6 +106,15 @@ std::string unit_value(std::string_view value) {
   return text;
 }
 
+std::vector<std::string> places_of(const std::string& node, const NodeOptions& options) {
+  std::vector<std::string> places;
+  for (const auto& file : {options.pidfile, options.logfile})
+    if (!file.empty()) places.push_back(known_directory(file, node));
+  std::sort(places.begin(), places.end());
+  places.erase(std::unique(places.begin(), places.end()), places.end());
+  return places;
+}
+
 std::string drop_in_text(const std::string& program, const std::string& node, const NodeOptions& options,
                          Scope scope) {
   const bool system = scope == Scope::system;
@@ -127,21 +136,14 @@ std::string drop_in_text(const std::string& program, const std::string& node, co
         << quoted_word(command_word(options.env_file)).substr(1) << '\n';
   }
 
-  std::vector<std::string> writable;
-  std::string pidfile = exec_word("");
-  if (options.pidfile.empty()) {
-    pidfile = '"' + runtime + "/%i.pid\"";
-  } else {
+  std::string pidfile = '"' + runtime + "/%i.pid\"";
+  if (!options.pidfile.empty()) {
     pidfile = exec_word(options.pidfile);
     // With the time of the start in its name systemd cannot know the file; it needs none under Type=notify.
     const auto known = known_path(options.pidfile, node);
     out << "PIDFile=" << (known ? unit_value(*known) : "") << '\n';
-    writable.push_back(known_directory(options.pidfile, node));
   }
-  if (!options.logfile.empty()) writable.push_back(known_directory(options.logfile, node));
-  std::sort(writable.begin(), writable.end());
-  writable.erase(std::unique(writable.begin(), writable.end()), writable.end());
-  for (const auto& directory : writable)
+  for (const auto& directory : places_of(node, options))
     if (system && !is_open(directory)) out << "ReadWritePaths=" << quoted_word("-" + directory) << '\n';
 
   out << "ExecStart=\nExecStart=" << program << " worker start --node %i --pidfile " << pidfile;

@@ -20,6 +20,10 @@ std::string quoted_word(std::string_view word);
 /// for which such directives have no notation.
 std::string unit_value(std::string_view value);
 
+/// The directories where pidfile and log file of the options lie, as far as they are known before the start.
+/// Throws Error (exit 78) for a bad mark in their templates.
+std::vector<std::string> places_of(const std::string& node, const NodeOptions& options);
+
 /// The directives that make an instance of stem-worker@.service run with `options`. `program` is the stem
 /// that the unit runs. Its first lines are comments, one of which remembers the options.
 std::string drop_in_text(const std::string& program, const std::string& node, const NodeOptions& options,

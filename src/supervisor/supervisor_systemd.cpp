@@ -1,5 +1,6 @@
 #include "supervisor/supervisor_systemd.hpp"
 
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -7,6 +8,7 @@
 #include <map>
 #include <thread>
 
+#include "service/directories.hpp"
 #include "supervisor/journal.hpp"
 #include "supervisor/paths.hpp"
 #include "supervisor/process_facts.hpp"
@@ -101,10 +103,24 @@ std::vector<std::string> SupervisorSystemd::remember(const std::vector<NodeReque
   for (const auto& [node, options] : nodes) {
     if (options.empty() && !settings.reset) continue;
     const auto older = settings.reset ? NodeOptions{} : drop_ins_.options(node);
-    if (drop_ins_.set(node, merged(older, options))) changed.push_back(node);
+    const auto all = merged(older, options);
+    make_places(node, all);
+    if (drop_ins_.set(node, all)) changed.push_back(node);
   }
   if (!changed.empty()) SystemdJobs(scope_).reload_manager();
   return changed;
+}
+
+/// The directories of the node's own pidfile and log file, for the user that the shipped unit runs as. Where
+/// they cannot be made the worker itself says so, with the path, when it starts.
+void SupervisorSystemd::make_places(const std::string& node, const NodeOptions& options) const {
+  if (scope_ == Scope::system && geteuid() != 0) return;
+  for (const auto& directory : places_of(node, options)) {
+    struct stat status {};
+    if (stat(directory.c_str(), &status) == 0) continue;
+    make_directories(directory, scope_ == Scope::system ? Owner::named("stem") : Owner::self(),
+                     options.private_dirs);
+  }
 }
 
 /// One act(): outcomes as they come in.
@@ -162,6 +178,8 @@ struct SupervisorSystemd::Action {
                (result == "done" && facts.active_state == "inactive" && verb != Verb::stop)) {
       outcome.message =
           "systemd did not start it: a condition of its unit does not hold, or it ended at once";
+    } else if (result == "done" && verb == Verb::stop) {
+      outcome.message = "it was stopped, but has been started again by somebody else";
     } else {
       explain_failure(outcome, result, facts);
     }

@@ -29,6 +29,7 @@ class SupervisorSystemd : public Supervisor {
                                const std::vector<std::string>& changed);
   /// Writes drop-ins and has the manager read them; returns the nodes whose options are new.
   std::vector<std::string> remember(const std::vector<NodeRequest>& nodes, const ActionSettings& settings);
+  void make_places(const std::string& node, const NodeOptions& options) const;
 
   Scope scope_;
   DropIns drop_ins_;

@@ -181,13 +181,14 @@ def test_hostile_words_reach_the_program_as_they_are(box):
 
 def test_files_of_the_users_own_are_used_and_found_again(box):
     workers = Workers(box)
-    box.run("install -d -o stem -g stem /srv/run /srv/log")
+    box.run("rm -rf /srv/run /srv/log")
     workers.multi("start", "a", "--app", EFFECTS, "--pidfile", "/srv/run/%n.pid", "--logfile", "/srv/log/%n%I.log")
     pid = workers.pid("a")
     assert box.read("/srv/run/a.pid") == f"{pid}\n"
     assert "ready" in box.read("/srv/log/a.log")
     health = workers.health("a")
     assert health["pidfile"] == "/srv/run/a.pid" and health["logfile"] == "/srv/log/a.log", health
+    assert box.run(["stat", "-c", "%U:%G %a", "/srv/run", "/srv/log"]).lines() == ["stem:stem 755"] * 2
     workers.multi("stop", "a")
     assert not box.exists("/srv/run/a.pid")
 
@@ -259,6 +260,52 @@ def test_a_masked_unit_and_a_missing_one_are_told_apart(box):
         box.run(f"mv /root/template {path} && systemctl daemon-reload")
 
 
+def test_a_unit_that_systemd_cannot_use_is_named_so(box):
+    workers = Workers(box)
+    workers.drop_in("[Service]\nExecStart=\n")
+    ran = workers.multi("start", "a", check=78)
+    assert "bad unit file setting" in ran.stderr and "systemctl cat stem-worker@a.service" in ran.stderr, ran.stderr
+
+
+def test_done_is_not_taken_for_running(box):
+    workers = Workers(box)
+    workers.drop_in("[Unit]\nConditionPathExists=/nonexistent\n")
+    ran = workers.start("a", check=1)
+    assert "a condition of its unit does not hold" in ran.stderr, ran.stderr
+
+
+def test_a_start_that_somebody_else_cancels_says_so(box):
+    workers = Workers(box)
+    box.write("/etc/stem/a.env", "STEM_COMMAND_NOTIFY=yes\n", mode=0o644)
+    start = box.start(["stem", "worker", "multi", "start", "a", "--command", "/usr/bin/sleep 1000"], stdout=subprocess.PIPE,
+                      stderr=subprocess.PIPE)
+    wait_until(lambda: box.properties("stem-worker@a", "ActiveState")["ActiveState"] == "activating", what="the start is under way")
+    box.run(["systemctl", "stop", "stem-worker@a"])
+    out, err = start.communicate(timeout=20)
+    assert start.returncode == 1 and "canceled" in str(err), (out, err)
+
+
+def test_two_starts_of_one_node_at_once_are_one_start(box):
+    workers = Workers(box)
+    workers.start("a")
+    workers.multi("stop", "a")
+    starts = [box.start(["stem", "worker", "multi", "start", "a"]) for _ in range(5)]
+    assert [start.wait(20) for start in starts] == [0] * 5
+    assert len(workers.processes("a")) == 1
+
+
+def test_a_reload_of_the_manager_does_not_disturb_a_start(box):
+    workers = Workers(box)
+    box.write("/opt/slow", "#!/bin/sh\nsleep 2\nsystemd-notify --ready\nexec sleep 1000\n", mode=0o755)
+    workers.drop_in("[Service]\nExecStart=\nExecStart=/opt/slow\nNotifyAccess=all\nWatchdogSec=0\n")
+    start = box.start(["stem", "worker", "multi", "start", "a"])
+    wait_until(lambda: box.properties("stem-worker@a", "ActiveState")["ActiveState"] == "activating", what="the start is under way")
+    box.run(["systemctl", "daemon-reload"])
+    box.run(["systemctl", "daemon-reexec"])
+    assert start.wait(20) == 0
+    box.wait_for_unit("stem-worker@a", "active/running")
+
+
 @allow(seconds=120)
 def test_more_nodes_than_a_bus_has_open_questions(box):
     # dbus-daemon refuses a connection's 129th. What is run is a stand-in, for 200 workers would only take longer.
@@ -284,3 +331,19 @@ def test_a_bus_that_dies_half_way_does_not_make_a_start_fail(box):
     out, err = start.communicate(timeout=30)
     assert start.returncode == 0, (out, err)
     assert json.loads(out)["nodes"][0]["pid"] == workers.pid("a")
+
+
+def test_the_fallback_runs_workers_as_another_user_where_root_says_so(box):
+    workers = Workers(box, env={"STEM_SUPERVISOR": "start-stop-daemon", "STEMD_USER": "stem"})
+    ran = workers.start("a", "b")
+    try:
+        states = workers.status()
+        pid = states["a"]["pid"]
+        assert f"a  running, pid {pid}" in ran.stdout, ran.stdout
+        assert box.run(["stat", "-c", "%U:%G", f"/proc/{pid}"]).stdout == "stem:stem\n"
+        assert box.run(["stat", "-c", "%U", "/run/stem/a.pid", "/var/log/stem/a.log"]).lines() == ["stem", "stem"]
+        assert states["a"]["unit"] is None and "busy" in states["a"]["status"], states
+        assert "ready" in box.read("/var/log/stem/a.log")
+    finally:
+        assert workers.multi("stop", "a", "b").stdout.count("  stopped (") == 2
+    assert workers.status(check=3)["a"]["state"] == "stopped"
