@@ -1,9 +1,12 @@
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <stem/stem.hpp>
 
 #include "cli/commands.hpp"
 #include "cli/result_view.hpp"
+#include "core/json_depth.hpp"
 
 namespace stem::cli {
 namespace {
@@ -20,6 +23,7 @@ struct Options {
 constexpr std::size_t batch = 500;
 
 Json parse_args(const std::string& text, const std::string& where) {
+  if (text_too_deep(text)) throw Error(Exit::data, where + " is nested deeper than " + std::to_string(deepest_json) + " levels");
   try {
     auto args = Json::parse(text);
     if (args.is_object()) return args;
@@ -47,7 +51,10 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
   std::ifstream file;
   if (options.args_from != "-") {
     file.open(options.args_from);
-    if (!file) throw Error(Exit::no_input, "cannot read " + options.args_from + "; --args-from takes a file of JSON objects, one a line, or -");
+    const int error = errno;
+    if (!file || std::filesystem::is_directory(options.args_from))
+      throw Error(error == EACCES ? Exit::no_permission : Exit::no_input,
+                  "cannot read " + options.args_from + "; --args-from takes a file of JSON objects, one a line, or -");
   }
   std::istream& in = options.args_from == "-" ? std::cin : file;
   const auto job = job_options(options);
@@ -73,6 +80,9 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
     }
     if (jobs.size() == batch) send();
   }
+  if (in.bad())
+    throw Error(Exit::no_input, "cannot read " + options.args_from + " any further after line " + std::to_string(line_number) + "; " +
+                                    std::to_string(sent) + " jobs were enqueued");
   if (!jobs.empty()) send();
   return 0;
 }

@@ -12,7 +12,7 @@ int show_result(const std::string& id, const std::optional<Result>& result, bool
   } else {
     std::cout << result->id << "  " << to_string(result->state);
     if (result->attempt > 0) std::cout << "  after " << result->attempt << (result->attempt == 1 ? " retry" : " retries");
-    if (result->meta.contains("progress")) std::cout << "  " << static_cast<int>(result->meta["progress"].get<double>() * 100) << " %";
+    if (result->meta.contains("progress") && result->meta["progress"].is_number()) std::cout << "  " << static_cast<int>(result->meta["progress"].get<double>() * 100) << " %";
     std::cout << '\n';
     if (result->failure) std::cout << "  " << result->failure->type << ": " << result->failure->message << '\n';
     if (!result->value.is_null()) std::cout << result->value.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';

@@ -3,6 +3,7 @@
 #include <stem/envelope.hpp>
 #include <stem/error.hpp>
 
+#include "core/json_depth.hpp"
 #include "core/json_text.hpp"
 #include "core/name.hpp"
 
@@ -57,6 +58,8 @@ bool is_id(const std::string& id) {
 }  // namespace
 
 std::string to_wire(const Envelope& envelope) {
+  if (too_deep(envelope.args) || too_deep(envelope.meta))
+    throw Error(Exit::data, "job " + printable(envelope.name) + ": arguments are nested deeper than " + std::to_string(deepest_json) + " levels");
   JsonText json(512);
   const auto time = [&](const char* key, const std::optional<WallTime>& value) {
     value ? json.text(key, format_time(*value)) : json.null(key);
@@ -78,6 +81,7 @@ std::string to_wire(const Envelope& envelope) {
 }
 
 Envelope envelope_from_wire(std::string_view wire) {
+  if (text_too_deep(wire)) malformed("it is nested deeper than " + std::to_string(deepest_json) + " levels");
   Json json;
   try {
     json = Json::parse(wire);

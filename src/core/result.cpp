@@ -2,6 +2,7 @@
 #include <stem/error.hpp>
 #include <stem/result.hpp>
 
+#include "core/json_depth.hpp"
 #include "core/json_text.hpp"
 
 namespace stem {
@@ -22,6 +23,8 @@ bool is_final(TaskState state) {
 }
 
 std::string to_wire(const Result& result) {
+  if (too_deep(result.value))
+    throw Error(Exit::data, "the result is nested deeper than " + std::to_string(deepest_json) + " levels");
   // A handler's text may hold any bytes; what is not UTF-8 is replaced rather than losing the record.
   JsonText json;
   json.text("id", result.id).text("state", to_string(result.state)).value("payload", result.value, true);

@@ -44,7 +44,7 @@ void WorkerService::clear_event() { engine_->events().clear(); }
 std::string WorkerService::status_line() const {
   const auto& counters = engine_->counters();
   std::string line;
-  if (const auto trouble = engine_->trouble()) line = std::string(trouble->what()) + " · ";
+  if (const auto trouble = engine_->link().trouble()) line = std::string(trouble->what()) + " · ";
   line += std::to_string(counters.busy) + "/" + std::to_string(engine_->options().concurrency) + " busy · ";
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
   return line + grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · " + joined(engine_->queues());
@@ -54,7 +54,7 @@ Vitals WorkerService::vitals() const {
   const auto& counters = engine_->counters();
   const auto now = Clock::system().steady();
   Vitals vitals;
-  vitals.ready = engine_->broker_answered().has_value();
+  vitals.ready = engine_->link().answered().has_value();
   vitals.status = status_line();
   vitals.queues = engine_->queues();
   vitals.concurrency = engine_->options().concurrency;
@@ -64,8 +64,8 @@ Vitals WorkerService::vitals() const {
   vitals.failed = counters.failed;
   vitals.retried = counters.retried;
   vitals.drained = counters.done + counters.failed + counters.retried;
-  vitals.broker_connected = engine_->connected();
-  if (const auto answered = engine_->broker_answered()) vitals.broker_age = duration_cast<Duration>(now - *answered);
+  vitals.broker_connected = engine_->link().connected();
+  if (const auto answered = engine_->link().answered()) vitals.broker_age = duration_cast<Duration>(now - *answered);
 
   if (counters.stuck >= vitals.concurrency)
     vitals.stuck.push_back("executors: all " + std::to_string(vitals.concurrency) + " handlers run past their hard time limit");
@@ -77,7 +77,7 @@ Vitals WorkerService::vitals() const {
 
 std::optional<int> WorkerService::finished() const {
   if (!engine_->finished()) return std::nullopt;
-  const auto trouble = engine_->trouble();
+  const auto trouble = engine_->link().trouble();
   return trouble && !stopping_ ? static_cast<int>(trouble->code()) : 0;
 }
 

@@ -7,6 +7,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+/// No sum of it and an instant overflows.
+constexpr Duration longest_delay = std::chrono::days{36500};
+
 StoreWrite record(const Delivery& delivery, TaskState state, Json value, std::optional<Failure> failure, Json meta,
                   const AttemptRules& rules) {
   return {result_key(delivery.id),
@@ -49,7 +52,7 @@ Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, co
     return settle_dead(delivery, envelope.name, "max-retries-exhausted", std::move(failure), times, rules);
 
   const auto& policy = options.retry ? *options.retry : rules.retry;
-  const auto wait = delay ? *delay : policy.delay(delivery.attempt, random);
+  const auto wait = delay ? std::clamp(*delay, Duration::zero(), longest_delay) : policy.delay(delivery.attempt, random);
   auto meta = base_meta(delivery, envelope.name, times, rules);
   meta["failedAt"] = format_time(times.ended);
   meta["retryDelayMs"] = duration_cast<milliseconds>(wait).count();
@@ -70,7 +73,9 @@ Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, co
                           rules, random);
   if (auto* dead = std::get_if<Dead>(&outcome))
     return settle_dead(delivery, envelope.name, "discarded", Failure{"dead", std::move(dead->reason), false}, times, rules);
-  return {delivery.receipt, Release{times.ended + std::get<PutBack>(outcome).delay}, std::nullopt};
+  // At the least a moment later, behind the others: a job that nobody wants now must not spin at the head of its queue.
+  const auto delay = std::clamp<Duration>(std::get<PutBack>(outcome).delay, milliseconds{100}, longest_delay);
+  return {delivery.receipt, Release{times.ended + delay}, std::nullopt};
 }
 
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

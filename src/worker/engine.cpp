@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <unordered_set>
+#include <set>
 
 #include "core/log_scope.hpp"
 
@@ -21,7 +21,22 @@ constexpr Duration linger = milliseconds{2};
 constexpr Duration ahead_for = milliseconds{20};
 constexpr Duration sweep_every = std::chrono::minutes{5};
 
-std::int64_t key(const Receipt& receipt) { return receipt.job; }
+/// Receipts to look others up in: by lease, not by job, for this process may hold the same job twice, once in vain.
+std::set<std::pair<std::int64_t, std::int64_t>> keys_of(const std::vector<Receipt>& receipts) {
+  std::set<std::pair<std::int64_t, std::int64_t>> keys;
+  for (const auto& receipt : receipts) keys.emplace(receipt.job, receipt.token);
+  return keys;
+}
+std::pair<std::int64_t, std::int64_t> key(const Receipt& receipt) { return {receipt.job, receipt.token}; }
+
+/// A record that cannot be read is overwritten.
+bool is_final_record(const std::string& wire) {
+  try {
+    return is_final(result_from_wire(wire).state);
+  } catch (const Error&) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -44,6 +59,7 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
       storage_(storage),
       clock_(clock),
       shared_{tasks, clock, options_.rules, options_.soft_time_limit, options_.hard_time_limit, {}, {}, [this] { wake_.set(); }},
+      link_(clock, [this] { announce(true); }),
       queues_(options_.queues) {}
 
 Engine::~Engine() {
@@ -58,6 +74,7 @@ void Engine::start() {
   ahead_ = base();
   loop_turned_ = now.time_since_epoch().count();
   next_sweep_ = now + seconds{30};
+  broker_fd_ = storage_.broker->wake_fd();  // before the first fetch, so that nothing published after it is missed
   for (int i = 0; i < options_.concurrency; ++i) executors_.emplace_back([this] { executor_loop(); });
   broker_thread_ = std::thread([this] { broker_loop(); });
 }
@@ -95,16 +112,6 @@ std::vector<std::string> Engine::queues() const {
   return queues_;
 }
 
-std::optional<SteadyTime> Engine::broker_answered() const {
-  const auto at = broker_answered_.load();
-  return at ? std::optional(SteadyTime{SteadyTime::duration{at}}) : std::nullopt;
-}
-
-std::optional<Error> Engine::trouble() const {
-  const std::lock_guard lock(trouble_mutex_);
-  return trouble_;
-}
-
 void Engine::executor_loop() {
   Executor executor(shared_);
   while (LeasedJob* job = work_.take()) {
@@ -134,6 +141,7 @@ void Engine::broker_loop() {
 void Engine::turn() {
   loop_turned_ = clock_.steady().time_since_epoch().count();
   if (relook_.exchange(false)) look_ = true;
+  if (phase_ == Phase::halted) link_.hurry();
   collect();
   put_back();
   expire();
@@ -218,40 +226,46 @@ void Engine::write_progress() {
       progress.swap(job->progress);
     }
     if (!progress) continue;
-    ask_broker([&] {
+    const bool written = ask([&] {
       // Only over a record that is not final: another worker may have taken the job over and ended it.
       auto& results = *storage_.results;
       const auto before = results.get(result_key(job->delivery.id));
-      if (before && is_final(result_from_wire(before->value).state)) return;
+      if (before && is_final_record(before->value)) return;
       results.compare_and_set(progress_record(job->delivery, job->envelope.name, {job->started_at, clock_.wall()},
                                               progress->first, progress->second, options_.rules),
                               before ? before->version : 0);
     });
+    if (written) continue;
+    const std::lock_guard lock(job->progress_mutex);
+    if (!job->progress) job->progress = std::move(progress);
   }
 }
 
 /// Renews every lease well before it ends, and at once those for which a handler asked.
 void Engine::renew() {
   const auto now = clock_.steady();
-  std::vector<Receipt> receipts;
-  if (now >= next_renewal_) {
-    next_renewal_ = now + options_.lease / 3;
+  std::vector<Receipt> receipts, lost;
+  if (now >= next_renewal_)
     for (auto& job : jobs_)
       if (!job->settled) receipts.push_back(job->delivery.receipt);
+  if (receipts.empty() || ask([&] { lost = storage_.broker->renew(receipts, options_.lease); })) {
+    if (now >= next_renewal_) next_renewal_ = now + options_.lease / 3;
   }
-  std::vector<Receipt> lost;
-  if (!receipts.empty()) ask_broker([&] { lost = storage_.broker->renew(receipts, options_.lease); });
   for (auto& job : jobs_) {
     const Duration asked{job->extend_micros.exchange(0)};
     if (asked == Duration::zero() || job->settled) continue;
-    ask_broker([&] {
+    // A handler that says "still at it" in a tight loop costs no more than a few renewals a lease.
+    if (asked <= options_.lease && now - job->renewed_at < options_.lease / 10) continue;
+    const bool done = ask([&] {
       const auto gone = storage_.broker->renew(std::span(&job->delivery.receipt, 1), std::max(asked, options_.lease));
       lost.insert(lost.end(), gone.begin(), gone.end());
+      job->renewed_at = now;
     });
+    std::int64_t none = 0;
+    if (!done) job->extend_micros.compare_exchange_strong(none, asked.count());
   }
   if (lost.empty()) return;
-  std::unordered_set<std::int64_t> gone;
-  for (const auto& receipt : lost) gone.insert(key(receipt));
+  const auto gone = keys_of(lost);
   for (auto& job : jobs_) {
     if (job->decided || !gone.contains(key(job->delivery.receipt))) continue;
     // Another worker has it. The handler is asked to stop; a job that waits is never begun.
@@ -282,9 +296,16 @@ std::size_t Engine::base() const {
 /// As many jobs as are missing to what should be at hand: base(), or more while handlers are quick.
 Demand Engine::demand() const {
   Demand demand{queues(), 0, options_.lease, options_.node};
-  const auto undecided = jobs_.size() - std::min(jobs_.size(), unsettled_.size());
-  if (phase_ == Phase::running && look_ && base() > 0 && ahead_ > undecided) demand.limit = ahead_ - undecided;
+  // Not while a renewal is overdue: leases of ours may have ended, and we would be handed our own jobs again.
+  const bool sure = jobs_.empty() || clock_.steady() < next_renewal_;
+  const auto held = undecided();
+  if (phase_ == Phase::running && look_ && sure && base() > 0 && ahead_ > held) demand.limit = ahead_ - held;
   return demand;
+}
+
+/// Jobs here whose end is not known: those that wait and those that run, but for handlers that run on in vain.
+std::size_t Engine::undecided() const {
+  return static_cast<std::size_t>(std::count_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return !job->decided; }));
 }
 
 bool Engine::lingers(SteadyTime now) const {
@@ -294,7 +315,7 @@ bool Engine::lingers(SteadyTime now) const {
 /// One round trip: ends leases, takes new ones.
 void Engine::exchange() {
   const auto now = clock_.steady();
-  if (now < next_try_) return;
+  if (now < link_.next_try()) return;
   auto wanted = demand();
   const bool hurry = wanted.limit > ahead_ / 2 || (wanted.limit > 0 && work_.size() == 0);
   if (unsettled_.empty() ? !hurry : lingers(now)) return;
@@ -307,45 +328,57 @@ void Engine::exchange() {
   }
   last_exchange_ = now;
 
-  const bool ok = ask_broker([&] {
-    if (!storage_.broker->keeps_records_of(*storage_.results)) {
-      // Two systems: the record first, so that an acknowledged job always has one.
-      std::vector<StoreWrite> records;
-      for (auto& settlement : unsettled_)
-        if (settlement.record) records.push_back(*settlement.record);
-      if (!records.empty()) storage_.results->put(records);
-      for (auto& settlement : unsettled_) settlement.record.reset();
-    }
+  const bool ok = ask([&] {
+    if (!storage_.broker->keeps_records_of(*storage_.results)) write_records();
     auto answer = storage_.broker->exchange(unsettled_, wanted);
     accept(answer.lost);
     const bool full = answer.deliveries.size() == wanted.limit;
     deliver(std::move(answer.deliveries));
     if (wanted.limit > 0 && !full) {
       look_ = false;
-      const auto due = storage_.broker->next_due(wanted.queues);
-      next_look_ = clock_.steady() + (due ? std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck) : recheck);
+      next_look_ = clock_.steady() + recheck;  // stays if the question below fails
+      if (const auto due = storage_.broker->next_due(wanted.queues))
+        next_look_ = clock_.steady() + std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck);
     }
   });
+  // Told to end now, with a broker that does not answer: the leases will run out, nothing is lost.
+  if (!ok && phase_ == Phase::halted) drop_unsettled();
   if (ok && now >= next_sweep_) {
-    next_sweep_ = now + sweep_every;
-    ask_broker([&] { storage_.results->sweep(); });
+    // A little at a time, between other work.
+    std::size_t swept = 0;
+    ask([&] { swept = storage_.results->sweep(); });
+    next_sweep_ = now + (swept > 0 ? milliseconds{100} : duration_cast<milliseconds>(sweep_every));
   }
-  if (!ok && phase_ == Phase::halted) {
-    // Told to end now, with a broker that does not answer: the leases will run out, nothing is lost.
-    for (auto* job : unsettled_jobs_) job->settled = true;
-    unsettled_.clear();
-    unsettled_jobs_.clear();
-  }
+}
+
+/// Where records and jobs are in two systems: the record first, so that an acknowledged job always has one; and only for
+/// leases that are still ours, or a successor's record would be overwritten.
+void Engine::write_records() {
+  std::vector<Receipt> leases;
+  for (const auto& settlement : unsettled_)
+    if (settlement.record) leases.push_back(settlement.receipt);
+  if (leases.empty()) return;
+  const auto lost = keys_of(storage_.broker->renew(leases, options_.lease));
+  std::vector<StoreWrite> records;
+  for (auto& settlement : unsettled_)
+    if (settlement.record && !lost.contains(key(settlement.receipt))) records.push_back(*settlement.record);
+  if (!records.empty()) storage_.results->put(records);
+}
+
+/// Whatever has not been settled is left to the end of its lease.
+void Engine::drop_unsettled() {
+  for (auto* job : unsettled_jobs_) job->settled = true;
+  unsettled_.clear();
+  unsettled_jobs_.clear();
 }
 
 /// The broker has taken all settlements but those of lost leases.
 void Engine::accept(const std::vector<Receipt>& lost) {
-  std::unordered_set<std::int64_t> refused;
-  for (const auto& receipt : lost) refused.insert(key(receipt));
+  const auto refused = keys_of(lost);
   for (std::size_t i = 0; i < unsettled_.size(); ++i) {
     unsettled_jobs_[i]->settled = true;
     auto& counters = shared_.counters;
-    if (!refused.empty() && refused.contains(key(unsettled_[i].receipt))) {
+    if (refused.contains(key(unsettled_[i].receipt))) {
       ++counters.lost;
       spdlog::warn("{} ended after its lease was lost to another worker; it may run twice", unsettled_jobs_[i]->delivery.id);
     } else if (std::holds_alternative<Ack>(unsettled_[i].disposition)) {
@@ -367,18 +400,36 @@ void Engine::accept(const std::vector<Receipt>& lost) {
 
 void Engine::deliver(std::vector<Delivery> deliveries) {
   if (deliveries.empty()) return;
+  const auto now = clock_.steady();
+  if (jobs_.empty()) {
+    next_renewal_ = now + options_.lease / 3;
+    last_collected_ = now;
+  }
+  bool suspected = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& job) { return !job->decided && is_suspect(job->delivery); });
   std::vector<LeasedJob*> fresh;
   fresh.reserve(deliveries.size());
   for (auto& delivery : deliveries) {
+    const bool suspect = is_suspect(delivery);
     jobs_.push_back(std::make_unique<LeasedJob>(std::move(delivery)));
-    fresh.push_back(jobs_.back().get());
-  }
-  if (jobs_.size() == fresh.size()) {
-    next_renewal_ = clock_.steady() + options_.lease / 3;
-    last_collected_ = clock_.steady();
+    auto& job = *jobs_.back();
+    job.renewed_at = now;
+    if (suspect && suspected) {
+      job.stage = LeasedJob::Stage::given_back;
+      job.returned = true;
+      decide(job, {job.delivery.receipt, Release{clock_.wall() + seconds{1}}, std::nullopt});
+    } else {
+      fresh.push_back(&job);
+    }
+    suspected = suspected || suspect;
   }
   work_.put(fresh);
   announcement_due_ = true;
+}
+
+/// A job that has been handed out often without an end may be what ends its workers. One at a time is taken, so that it
+/// goes to the dead-letter queue alone, and not its neighbours with it.
+bool Engine::is_suspect(const Delivery& delivery) const {
+  return options_.rules.max_deliveries > 0 && delivery.deliveries > options_.rules.max_deliveries / 2;
 }
 
 /// Jobs that are settled and that no executor has any more.
@@ -390,48 +441,26 @@ void Engine::forget() {
   finished_ = std::all_of(jobs_.begin(), jobs_.end(), [](const auto& job) { return job->settled; });
 }
 
-/// Runs one conversation with the broker. False if it failed in a way that may pass: then nothing was changed, and
-/// the next try comes after a pause that grows. Other failures end the engine.
-bool Engine::ask_broker(const std::function<void()>& call) {
-  const auto note = [this](std::optional<Error> error) {
-    const std::lock_guard lock(trouble_mutex_);
-    trouble_ = std::move(error);
-  };
-  try {
-    call();
-    broker_answered_ = clock_.steady().time_since_epoch().count();
-    if (broker_failures_ > 0) {
-      spdlog::info("the broker answers again");
-      broker_failures_ = 0;
-      note(std::nullopt);
-    }
-    if (!connected_.exchange(true)) announce(true);
-    return true;
-  } catch (const Error& error) {
-    connected_ = false;
-    note(error);
-    const bool passing = error.code() == Exit::unavailable || error.code() == Exit::try_again || error.code() == Exit::cannot_create;
-    if (!passing) {
-      spdlog::critical("{}", error.what());
-      for (auto& job : jobs_) job->settled = true;
-      unsettled_.clear();
-      unsettled_jobs_.clear();
-      halt();
-      return false;
-    }
-    if (broker_failures_++ == 0) spdlog::error("{}; trying again", error.what());
-    const auto pause = RetryPolicy{milliseconds{100}, seconds{5}}.delay(broker_failures_ - 1, 0.5);
-    next_try_ = clock_.steady() + pause;
-    announce(true);
-    return false;
+/// One conversation with the broker; see BrokerLink. If it can never be had again, the engine ends.
+bool Engine::ask(const std::function<void()>& call) {
+  loop_turned_ = clock_.steady().time_since_epoch().count();
+  if (link_.ask(call)) return true;
+  if (link_.broken() && phase_ != Phase::halted) {
+    halt();
+    drop_unsettled();
+    for (auto& job : jobs_) job->settled = true;
   }
+  return false;
 }
 
 /// Wakes the main loop: at once, or when something changed and the last time is a second ago.
 void Engine::announce(bool at_once) {
   const auto now = clock_.steady();
+  const int busy = shared_.counters.busy;
+  if (busy != announced_busy_) announcement_due_ = true;
   if (!at_once && (!announcement_due_ || now < next_announcement_)) return;
   announcement_due_ = false;
+  announced_busy_ = busy;
   next_announcement_ = now + seconds{1};
   events_.set();
 }
@@ -441,24 +470,25 @@ void Engine::rest() {
   auto until = now + recheck;
   const auto at_most = [&](SteadyTime time) { until = std::min(until, time); };
 
-  const bool lingering = !unsettled_.empty() && next_try_ <= now && lingers(now);
+  const auto next_try = link_.next_try();
+  const bool lingering = !unsettled_.empty() && next_try <= now && lingers(now);
   if (lingering) at_most(first_unsettled_ + linger);
-  if (!unsettled_.empty() && !lingering) at_most(std::max(next_try_, now));
+  if (!unsettled_.empty() && !lingering) at_most(std::max(next_try, now));
   if (!jobs_.empty()) {
-    at_most(next_renewal_);
+    at_most(std::max(next_renewal_, next_try));
     at_most(now + seconds{1});
     for (const auto& job : jobs_)
       if (job->stage == LeasedJob::Stage::running && !job->decided && job->hard_deadline) at_most(*job->hard_deadline);
   }
   if (phase_ == Phase::running && base() > 0) {
-    if (look_ && demand().limit > ahead_ / 2) at_most(next_try_);
+    if (look_ && demand().limit > ahead_ / 2) at_most(next_try);
     if (!look_ && next_look_) at_most(*next_look_);
   }
   if (announcement_due_) at_most(next_announcement_);
 
   // An outcome that came while this thread was busy must not wait for the next one.
   lingering_ = lingering;
-  pollfd fds[] = {{wake_.fd(), POLLIN, 0}, {storage_.broker->wake_fd(), POLLIN, 0}};
+  pollfd fds[] = {{wake_.fd(), POLLIN, 0}, {broker_fd_, POLLIN, 0}};
   if (until > now) {
     const auto length = std::chrono::duration_cast<std::chrono::nanoseconds>(until - now);
     const timespec timeout{length.count() / 1000000000, length.count() % 1000000000};
@@ -469,7 +499,7 @@ void Engine::rest() {
   lingering_ = false;
   if (fds[0].revents) wake_.clear();
   if (fds[1].revents) {
-    storage_.broker->clear_wake();
+    ask([&] { storage_.broker->clear_wake(); });
     look_ = true;
   }
   if (next_look_ && clock_.steady() >= *next_look_) {

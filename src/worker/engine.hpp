@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "storage/open.hpp"
+#include "worker/broker_link.hpp"
 #include "worker/executor.hpp"
 #include "worker/signal_fd.hpp"
 #include "worker/work_queue.hpp"
@@ -60,20 +61,16 @@ class Engine {
   /// Whether no handler runs.
   bool idle() const { return shared_.counters.busy == 0; }
 
-  /// Readable when something happened that the main loop may want to show: at most once a second, and at once for
-  /// the first answer of the broker, the end, an error, and stuck handlers.
+  /// Readable when something happened that the main loop may want to show: at most once a second, and at once when the
+  /// broker is reached or lost, for stuck handlers, and for the end.
   SignalFd& events() { return events_; }
 
   const Counters& counters() const { return shared_.counters; }
   const EngineOptions& options() const { return options_; }
   int inflight() const { return inflight_; }  ///< jobs leased to this process
-  bool connected() const { return connected_; }
-  /// When the broker last answered; empty before the first time.
-  std::optional<SteadyTime> broker_answered() const;
+  const BrokerLink& link() const { return link_; }
   /// When the broker thread last went round. It does so at least every `recheck` plus the time of one broker call.
   SteadyTime loop_turned() const { return SteadyTime{SteadyTime::duration{loop_turned_}}; }
-  /// The broker error that is being waited out, or the one that ended the engine; empty = none.
-  std::optional<Error> trouble() const;
 
   /// The longest sleep: a publisher that dies between its commit and its wake-up call delays a job by no more.
   static constexpr Duration recheck = std::chrono::seconds{5};
@@ -98,7 +95,11 @@ class Engine {
   void release(LeasedJob& job);
   void accept(const std::vector<Receipt>& lost);
   void deliver(std::vector<Delivery> deliveries);
-  bool ask_broker(const std::function<void()>& call);
+  bool ask(const std::function<void()>& call);
+  void write_records();
+  void drop_unsettled();
+  bool is_suspect(const Delivery& delivery) const;
+  std::size_t undecided() const;
   std::size_t base() const;
   Demand demand() const;
   bool lingers(SteadyTime now) const;
@@ -111,15 +112,15 @@ class Engine {
   ExecutorShared shared_;
   WorkQueue work_;
   SignalFd wake_, events_;
+  BrokerLink link_;
+  int broker_fd_ = -1;
 
   std::atomic<Phase> phase_{Phase::running};
-  std::atomic<bool> finished_{false}, connected_{false}, relook_{false};
+  std::atomic<bool> finished_{false}, relook_{false};
   std::atomic<int> inflight_{0};
-  std::atomic<SteadyTime::rep> loop_turned_{0}, broker_answered_{0};
+  std::atomic<SteadyTime::rep> loop_turned_{0};
   mutable std::mutex queues_mutex_;
   std::vector<std::string> queues_;
-  mutable std::mutex trouble_mutex_;
-  std::optional<Error> trouble_;
 
   std::mutex returned_mutex_;
   std::vector<LeasedJob*> returned_;  ///< finished or abandoned jobs that executors hand back
@@ -129,11 +130,11 @@ class Engine {
   std::vector<Settlement> unsettled_;  ///< outcomes that the broker has not taken yet
   std::vector<LeasedJob*> unsettled_jobs_;   ///< whose they are, in the same order
   SteadyTime first_unsettled_{}, last_collected_{}, last_exchange_{};
-  SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{}, next_try_{};
+  SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
   bool announcement_due_ = false;
   bool look_ = true;                     ///< there may be jobs to fetch
-  int broker_failures_ = 0;
+  int announced_busy_ = 0;
   std::size_t ahead_ = 0;                ///< jobs to hold at once; follows the pace of the handlers
   std::atomic<bool> lingering_{false};   ///< the broker thread lets outcomes gather
 

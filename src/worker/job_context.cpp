@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "worker/attempts.hpp"
 
@@ -25,7 +26,8 @@ void JobContext::progress(double fraction, const std::string& note) {
   next_progress_ = now + std::chrono::seconds{1};
   {
     const std::lock_guard lock(job_.progress_mutex);
-    job_.progress.emplace(std::clamp(fraction, 0.0, 1.0), note);
+    // Nothing of nothing is no number; it is shown as nothing done.
+    job_.progress.emplace(std::isnan(fraction) ? 0.0 : std::clamp(fraction, 0.0, 1.0), note);
   }
   nudge_();
 }

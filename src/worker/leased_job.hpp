@@ -27,6 +27,7 @@ struct LeasedJob {
   bool decided = false;   ///< what becomes of it is known and waits for the broker, or is known to the broker
   bool settled = false;   ///< its lease has been ended, or is lost
   bool returned = false;  ///< no executor has it any more
+  SteadyTime renewed_at{};  ///< when its lease was last renewed at the handler's wish, or taken
 
   // Written by the executor before `stage` becomes running, constant from then on.
   Envelope envelope;

@@ -36,6 +36,7 @@ void WorkQueue::close() {
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
+    jobs_.clear();
   }
   filled_.notify_all();
 }

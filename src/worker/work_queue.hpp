@@ -13,11 +13,11 @@ namespace stem {
 class WorkQueue {
  public:
   void put(const std::vector<LeasedJob*>& jobs);
-  /// Waits for a job; null once the queue is closed and empty.
+  /// Waits for a job; null once the queue is closed.
   LeasedJob* take();
   /// Takes all that no executor has taken yet.
   std::vector<LeasedJob*> drain();
-  /// No more will come; waiting executors return.
+  /// No more will come, and what waits is dropped; waiting executors return.
   void close();
   std::size_t size() const;
 

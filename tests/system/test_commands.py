@@ -91,6 +91,7 @@ def test_bad_arguments_of_a_job_are_65_and_nothing_is_enqueued(stage, tmp):
     place = Place(stage, tmp)
     for bad in ("[1]", "{", "", "null", '{"a": NaN}'):
         assert "is not a JSON object" in place.refused(65, "enqueue", "t", "--args", bad)
+    assert "nested deeper than 512" in place.refused(65, "enqueue", "t", "--args", '{"a":' + "[" * 60000 + "]" * 60000 + "}")
     assert "is not a time" in place.refused(65, "enqueue", "t", "--eta", "tomorrow")
     assert place.stem("queues").stdout == "no queue holds a job\n"
 
@@ -137,6 +138,7 @@ def test_jobs_are_enqueued_from_lines_and_a_bad_line_is_named(stage, tmp):
                           "500 jobs of the lines before were enqueued\n")
     assert len(ran.stdout.split()) == 500
     assert "cannot read" in place.refused(66, "enqueue", "t", "--args-from", tmp / "none")
+    assert "cannot read" in place.refused(66, "enqueue", "t", "--args-from", tmp)
 
 
 def test_tasks_of_a_module_are_listed(stage, tmp):

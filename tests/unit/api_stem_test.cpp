@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <stem/stem.hpp>
+#include <atomic>
 #include <thread>
 
 #include "storage/open.hpp"
@@ -130,6 +131,36 @@ TEST_CASE("producer: waiting returns the result as soon as a worker of another c
   REQUIRE(result);
   CHECK(result->state == TaskState::succeeded);
   CHECK(result->as<int>() == 144);
+}
+
+TEST_CASE("producer: waiting ends at once as well where results are in another database than jobs") {
+  Rig rig;
+  rig.config.result_backend_url = "sqlite://" + (rig.directory / "results.db");
+  Registry tasks;
+  tasks.add("t", [](TaskContext&) {});
+  Engine engine(engine_options(rig.config), tasks, rig.storage());
+  engine.start();
+  Stem stem(rig.config);
+  for (int i = 0; i < 10; ++i) {
+    const auto began = std::chrono::steady_clock::now();
+    CHECK(stem.wait(stem.enqueue("t"), 1min)->state == TaskState::succeeded);
+    CHECK(std::chrono::steady_clock::now() - began < 20s);
+  }
+}
+
+TEST_CASE("producer: the longest wait there is, is a wait") {
+  const Rig rig;
+  Stem stem(rig.config);
+  const auto id = stem.enqueue("t");
+  std::atomic<bool> returned{false};
+  std::thread waiter([&] { stem.wait(id, Duration::max()), returned = true; });
+  std::this_thread::sleep_for(50ms);
+  CHECK_FALSE(returned);
+  const auto delivery = rig.fetch().at(0);
+  const auto now = Clock::system().wall();
+  const auto done = settle_outcome(delivery, envelope_from_wire(delivery.wire), {}, Done{}, {now, now}, {"w", 20, {}, 1h}, 0);
+  rig.storage().broker->settle(std::span(&done, 1));
+  waiter.join();
 }
 
 TEST_CASE("producer: waiting ends with its time-out, and at once for a job that nobody knows") {

@@ -140,3 +140,17 @@ TEST_CASE("result: a failure whose message is not UTF-8 is kept, with the bytes 
   const Result result{"1", TaskState::failed, nullptr, Failure{"e", "bad \xff byte", true}, 0, Json::object()};
   CHECK(result_from_wire(to_wire(result)).failure->message == "bad \xEF\xBF\xBD byte");
 }
+
+TEST_CASE("envelope: nesting that would take the stack is refused, on the way out and on the way in") {
+  const auto nested = [](int levels) { return std::string(static_cast<std::size_t>(levels), '[') + std::string(static_cast<std::size_t>(levels), ']'); };
+  auto envelope = sample();
+  envelope.args = {{"a", Json::parse(nested(500))}};
+  CHECK(envelope_from_wire(to_wire(envelope)) == envelope);
+  envelope.args = {{"a", Json::parse(nested(600))}};
+  CHECK_THROWS_WITH(to_wire(envelope), "job email.send: arguments are nested deeper than 512 levels");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{"a":)" + nested(400000) + "}}") ==
+        "malformed envelope: it is nested deeper than 512 levels");
+  CHECK_THROWS_AS(to_wire(Result{"1", TaskState::succeeded, Json::parse(nested(600)), {}, 0, {}}), Error);
+  // Brackets in strings are text.
+  CHECK_NOTHROW(envelope_from_wire(R"({"id":"1","name":"t","args":{"a":"\"[)" + std::string(600, '[') + "\"}}"));
+}

@@ -2,6 +2,7 @@
 #include <poll.h>
 
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <future>
 #include <stem/error.hpp>
@@ -383,6 +384,75 @@ TEST_CASE("engine: a job that outlived too many workers is dead") {
   CHECK(rig.dead()[0].reason == "max-deliveries-exceeded");
 }
 
+TEST_CASE("engine: an executor that is free beside stuck ones goes on working") {
+  Rig rig;
+  rig.config.concurrency = 3;
+  rig.config.hard_time_limit = 50ms;
+  Gate gate;
+  rig.tasks.add("hang", [&](TaskContext&) { gate.pass(); });
+  rig.tasks.add("fine", [](TaskContext&) {});
+  for (int i = 0; i < 2; ++i) rig.enqueue("hang");
+  auto& engine = rig.start();
+  rig.wait_until([&] { return engine.counters().stuck == 2; });
+  for (int i = 0; i < 5; ++i) CHECK(rig.end_of(rig.enqueue("fine")).state == TaskState::succeeded);
+  gate.release();
+}
+
+TEST_CASE("engine: a job put back is tried again a moment later, not at once and for ever") {
+  Rig rig;
+  std::atomic<int> runs{0};
+  rig.tasks.add("later", [&](TaskContext&) -> Outcome { return ++runs, PutBack{}; });
+  rig.tasks.add("clock", [](TaskContext&) { std::this_thread::sleep_for(450ms); });
+  rig.enqueue("later");
+  rig.start();
+  rig.end_of(rig.enqueue("clock"));
+  CHECK(runs >= 2);
+  CHECK(runs <= 6);
+}
+
+TEST_CASE("engine: a value too deep to be written is a failed attempt") {
+  Rig rig;
+  rig.tasks.add("deep", [](TaskContext&) {
+    Json value;
+    for (int i = 0; i < 600; ++i) value = Json::array({std::move(value)});
+    return value;
+  });
+  const auto id = rig.enqueue("deep");
+  rig.start();
+  CHECK(rig.end_of(id).failure->message == "the result is nested deeper than 512 levels");
+}
+
+TEST_CASE("engine: progress that is no number is none") {
+  Rig rig;
+  Gate gate;
+  rig.tasks.add("long", [&](TaskContext& job) {
+    job.progress(std::nan(""));
+    gate.pass();
+  });
+  const auto id = rig.enqueue("long");
+  rig.start();
+  CHECK(rig.record(id, [](const Result& result) { return result.state == TaskState::running; }).meta["progress"] == 0.0);
+  gate.release();
+}
+
+TEST_CASE("engine: of jobs that may end their worker it takes one at a time") {
+  Rig rig;
+  rig.config.max_deliveries = 4;
+  Gate gate;
+  rig.tasks.add("t", [&](TaskContext&) { gate.pass(); });
+  const auto first = rig.enqueue("t"), second = rig.enqueue("t");
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(rig.storage.broker->fetch({{"default"}, 2, 1us, "lost"}).size() == 2);
+    std::this_thread::sleep_for(2ms);  // the lease of a microsecond runs out
+  }
+  auto& engine = rig.start();
+  gate.wait_for(1);
+  rig.wait_until([&] { return engine.inflight() == 1; });
+  gate.release();
+  CHECK(rig.end_of(first).state == TaskState::succeeded);
+  CHECK(rig.end_of(second).state == TaskState::succeeded);
+}
+
 namespace {
 
 /// A broker that can be cut off, in front of a real one.
@@ -390,9 +460,11 @@ struct CutBroker : Broker {
   std::shared_ptr<Broker> inner;
   std::atomic<bool> cut{false};
   std::atomic<int> refused{0};
+  std::atomic<bool> fail_next_due{false}, fatal{false};
 
   explicit CutBroker(std::shared_ptr<Broker> broker) : inner(std::move(broker)) {}
   void check() {
+    if (fatal) throw Error(Exit::config, "another schema");
     if (!cut) return;
     ++refused;
     throw Error(Exit::unavailable, "broker cut off");
@@ -403,7 +475,10 @@ struct CutBroker : Broker {
   bool keeps_records_of(const Store& store) const override { return inner->keeps_records_of(store); }
   int wake_fd() const override { return inner->wake_fd(); }
   void clear_wake() override { inner->clear_wake(); }
-  std::optional<WallTime> next_due(const std::vector<std::string>& queues) override { return check(), inner->next_due(queues); }
+  std::optional<WallTime> next_due(const std::vector<std::string>& queues) override {
+    if (fail_next_due.exchange(false)) throw Error(Exit::unavailable, "broker cut off");
+    return check(), inner->next_due(queues);
+  }
   std::optional<JobView> find(const std::string& id) override { return inner->find(id); }
   std::vector<QueueDepth> depths() override { return inner->depths(); }
   std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override { return inner->dead_letters(queue, limit); }
@@ -424,12 +499,12 @@ TEST_CASE("engine: an outcome survives a broker that is away for a while") {
   gate.wait_for(1);
   cut->cut = true;
   gate.release();
-  rig.wait_until([&] { return cut->refused >= 2 && engine.trouble(); });
-  CHECK(std::string(engine.trouble()->what()) == "broker cut off");
-  CHECK_FALSE(engine.connected());
+  rig.wait_until([&] { return cut->refused >= 2 && engine.link().trouble(); });
+  CHECK(std::string(engine.link().trouble()->what()) == "broker cut off");
+  CHECK_FALSE(engine.link().connected());
   cut->cut = false;
   CHECK(rig.end_of(id).value == 7);
-  rig.wait_until([&] { return engine.connected() && !engine.trouble(); });
+  rig.wait_until([&] { return engine.link().connected() && !engine.link().trouble(); });
 }
 
 TEST_CASE("engine: told to halt while the broker is away, it gives up its leases and ends") {
@@ -448,6 +523,123 @@ TEST_CASE("engine: told to halt while the broker is away, it gives up its leases
   CHECK_FALSE(engine.finished());
   engine.halt();
   rig.wait_until([&] { return engine.finished(); });
+}
+
+TEST_CASE("engine: a question that failed once does not make it deaf to what falls due") {
+  Rig rig;
+  auto cut = std::make_shared<CutBroker>(rig.storage.broker);
+  rig.storage.broker = cut;
+  cut->fail_next_due = true;
+  rig.tasks.add("t", [](TaskContext&) {});
+  Envelope later;
+  later.id = "later";
+  later.name = "t";
+  later.enqueued_at = Clock::system().wall();
+  later.not_before = later.enqueued_at + 300ms;
+  rig.storage.broker->publish(std::span(&later, 1));
+  rig.start();
+  CHECK(rig.end_of("later").state == TaskState::succeeded);
+}
+
+TEST_CASE("engine: an error that does not pass ends it, and what waits is not begun any more") {
+  Rig rig;
+  rig.config.concurrency = 1;
+  rig.config.prefetch_multiplier = 4;
+  auto cut = std::make_shared<CutBroker>(rig.storage.broker);
+  rig.storage.broker = cut;
+  Gate first, others;
+  std::atomic<int> begun{0};
+  rig.tasks.add("t", [&](TaskContext&) { (++begun == 1 ? first : others).pass(); });
+  for (int i = 0; i < 4; ++i) rig.enqueue("t");
+  auto& engine = rig.start();
+  first.wait_for(1);
+  rig.wait_until([&] { return engine.inflight() == 4; });
+  cut->fatal = true;
+  first.release();
+  rig.wait_until([&] { return engine.finished(); });
+  CHECK(engine.link().trouble()->code() == Exit::config);
+  others.release();
+  rig.engine.reset();
+  CHECK(begun <= 2);
+}
+
+TEST_CASE("engine: told to halt, it ends although each renewal fails") {
+  Rig rig;
+  rig.config.lease = 500ms;
+  auto cut = std::make_shared<CutBroker>(rig.storage.broker);
+  rig.storage.broker = cut;
+  Gate gate;
+  rig.tasks.add("t", [&](TaskContext& job) {
+    job.progress(0.1);
+    gate.pass();
+  });
+  rig.enqueue("t");
+  auto& engine = rig.start();
+  gate.wait_for(1);
+  cut->cut = true;
+  rig.wait_until([&] { return cut->refused >= 3; });
+  engine.halt();
+  rig.wait_until([&] { return engine.finished(); });
+  gate.release();
+}
+
+TEST_CASE("engine: after an outage longer than a lease it does not run its own job twice") {
+  Rig rig;
+  rig.config.lease = 500ms;
+  auto cut = std::make_shared<CutBroker>(rig.storage.broker);
+  rig.storage.broker = cut;
+  Gate gate;
+  std::atomic<int> running{0}, most{0};
+  rig.tasks.add("t", [&](TaskContext&) {
+    most = std::max(most.load(), ++running);
+    gate.pass();
+    --running;
+  });
+  const auto id = rig.enqueue("t");
+  auto& engine = rig.start();
+  gate.wait_for(1);
+  cut->cut = true;
+  rig.wait_until([&] { return cut->refused >= 1; });
+  const auto until = *rig.storage.broker->find(id)->due + 100ms;
+  while (Clock::system().wall() < until) std::this_thread::sleep_for(5ms);  // the lease runs out
+  cut->cut = false;
+  rig.wait_until([&] { return engine.link().connected(); });
+  // It learns that the lease was lost, or holds it again; in both cases the broker and it agree on what it holds.
+  gate.release();
+  rig.end_of(id);
+  CHECK(rig.dead().empty());
+}
+
+TEST_CASE("engine: who lost a lease does not write over the record of who has it now") {
+  Rig rig;
+  Config other;
+  other.broker_url = rig.config.broker_url + "-results";
+  rig.storage.results = open_storage(other).results;
+  rig.config.lease = 500ms;
+  auto cut = std::make_shared<CutBroker>(rig.storage.broker);
+  const auto direct = rig.storage.broker;
+  rig.storage.broker = cut;
+  Gate gate;
+  rig.tasks.add("t", [&](TaskContext&) { return gate.pass(), "late"; });
+  const auto id = rig.enqueue("t");
+  auto& engine = rig.start();
+  gate.wait_for(1);
+  cut->cut = true;
+  std::vector<Delivery> successor;
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (successor.empty() && std::chrono::steady_clock::now() < deadline) {
+    successor = direct->fetch({{"default"}, 1, 1h, "successor"});
+    std::this_thread::sleep_for(5ms);
+  }
+  REQUIRE(successor.size() == 1);
+  const auto now = Clock::system().wall();
+  const auto won = settle_outcome(successor[0], envelope_from_wire(successor[0].wire), {}, Done{"first"}, {now, now}, {"successor", 20, {}, 1h}, 0);
+  rig.storage.results->put({*won.record});
+  direct->settle(std::span(&won, 1));
+  gate.release();
+  cut->cut = false;
+  rig.wait_until([&] { return engine.counters().lost == 1; });
+  CHECK(rig.end_of(id).value == "first");
 }
 
 TEST_CASE("engine: records reach a result backend that is another store than the broker") {

@@ -29,7 +29,8 @@ struct Envelope {
   friend bool operator==(const Envelope&, const Envelope&) = default;
 };
 
-/// The wire form: all twelve keys in their documented order, absent values as null.
+/// The wire form: all twelve keys in their documented order, absent values as null. Throws Error (exit 65) if
+/// arguments are not UTF-8 text, or nested deeper than 512 levels.
 std::string to_wire(const Envelope& envelope);
 
 /// Reads the wire form; absent keys take their defaults, unknown keys are ignored. Throws Error (exit 65) that names

@@ -40,6 +40,7 @@ struct Result {
   }
 };
 
+/// Throws Error (exit 65) if the value is nested deeper than 512 levels.
 std::string to_wire(const Result& result);
 /// Throws Error (exit 65).
 Result result_from_wire(std::string_view wire);

@@ -54,13 +54,22 @@ struct Stem::Connections {
     return {result_from_wire(entry->value), entry->version};
   }
 
-  std::pair<std::optional<Result>, std::int64_t> look(const std::string& id) const {
+  struct Look {
+    std::optional<Result> result;
+    std::int64_t version;  ///< of the record, 0 = none
+    /// The record says that it has ended, the broker that it has not: either the acknowledgement is on its way (broker
+    /// and result backend are two systems), or the id was enqueued again. No further write may come to tell.
+    bool in_doubt;
+  };
+
+  Look look(const std::string& id) const {
     // The broker first: a job that it no longer holds has its record already, for the record is never written later
     // than the acknowledgement.
     const auto view = storage.broker->find(id);
     auto [result, version] = record(id);
-    if (view && view->state != JobView::State::dead) return {unfinished(id, *view, result), version};
-    return {std::move(result), version};
+    if (view && view->state != JobView::State::dead)
+      return {unfinished(id, *view, result), version, result && is_final(result->state)};
+    return {std::move(result), version, false};
   }
 };
 
@@ -85,16 +94,16 @@ std::vector<std::string> Stem::enqueue(const std::vector<Job>& jobs) {
   return ids;
 }
 
-std::optional<Result> Stem::result(const std::string& id) { return connections_->look(id).first; }
+std::optional<Result> Stem::result(const std::string& id) { return connections_->look(id).result; }
 
 std::optional<Result> Stem::wait(const std::string& id, Duration timeout) {
   const auto& clock = Clock::system();
-  const auto deadline = clock.steady() + timeout;
-  while (true) {
-    auto [result, version] = connections_->look(id);
+  const auto deadline = clock.steady() + std::min<Duration>(timeout, std::chrono::days{3650});
+  for (Duration pause = std::chrono::milliseconds{20};; pause = std::min<Duration>(2 * pause, std::chrono::seconds{1})) {
+    const auto look = connections_->look(id);
     const auto left = duration_cast<Duration>(deadline - clock.steady());
-    if (!result || is_final(result->state) || left <= Duration::zero()) return result;
-    connections_->storage.results->await(result_key(id), version, left);
+    if (!look.result || is_final(look.result->state) || left <= Duration::zero()) return look.result;
+    connections_->storage.results->await(result_key(id), look.version, look.in_doubt ? std::min(pause, left) : left);
   }
 }
 
