@@ -1,0 +1,62 @@
+"""tool/quickstart, as a person runs it."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+from box import Skip, allow, execute, wait_until
+
+
+def environment(stage, tmp):
+    """That of the caller, for the build's sake, with a TMPDIR of its own, so that what stays behind is seen."""
+    if not os.access(stage.build, os.W_OK):
+        raise Skip(f"the quickstart builds, and may not write to {stage.build}")
+    return {**os.environ, "BUILD_DIR": str(stage.build), "TMPDIR": str(tmp),
+            "CI": "true" if stage.options()["werror"] else "false"}
+
+
+def workers(tmp):
+    """Processes that were started with this TMPDIR."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and str(tmp).encode() in (process / "cmdline").read_bytes():
+                found.append(process.name)
+        except OSError:
+            pass
+    return found
+
+
+@allow(seconds=240)
+def test_it_does_a_thousand_jobs_and_leaves_nothing(stage, tmp):
+    ran = execute([stage.source / "tool/quickstart", "--files", "1000"], env=environment(stage, tmp), timeout=220,
+                  grace=15, cwd="/")
+    assert ran.rc == 0, ran.stdout + ran.stderr
+    assert re.search(r"^1000 of 1000 done, in [0-9.]+ s", ran.stdout, re.M), ran.stdout
+    assert "1000 succeeded" in ran.stdout and "25 of 25 chosen at random agree with sha256sum" in ran.stdout, ran.stdout
+    assert '"status": "ok"' in ran.stdout or '"status":"ok"' in ran.stdout, ran.stdout
+    assert list(tmp.iterdir()) == [] and workers(tmp) == []
+
+
+@allow(seconds=240)
+def test_interrupted_in_the_middle_it_stops_its_workers_and_leaves_nothing(stage, tmp):
+    process = subprocess.Popen([stage.source / "tool/quickstart", "--files", "100000"], env=environment(stage, tmp),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    try:
+        for line in process.stdout:
+            if line.startswith("A job for each"):
+                break
+        assert workers(tmp), "no worker runs"
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: to all of the foreground
+        rest = process.stdout.read()
+        assert process.wait(60) == 130, rest
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+    wait_until(lambda: workers(tmp) == [], what="its workers are gone")
+    assert list(tmp.iterdir()) == []
