@@ -1,6 +1,7 @@
 #pragma once
 
-#include "supervisor/detached_settings.hpp"
+#include "service/directories.hpp"
+#include "supervisor/launch.hpp"
 #include "supervisor/node_record.hpp"
 #include "supervisor/supervisor.hpp"
 
@@ -11,9 +12,22 @@ namespace stem {
 /// a pidfd, so that a stale file or a number that means another process by now does no harm.
 class SupervisorDetached : public Supervisor {
  public:
-  explicit SupervisorDetached(DetachedSettings settings);
+  struct Settings {
+    std::string runtime_dir;  ///< of pidfiles, control sockets and records
+    Environment environment;  ///< of the workers
+    std::string log_dir;      ///< of log files without a path of their own
+    std::string user, group;  ///< whom workers run as; empty = as we are. Only root may say so
+    std::string program;      ///< the stem that runs the worker
+    Backgrounder backgrounder;
+
+    /// As is usual for this user: logs in /var/log/stem or $XDG_STATE_HOME/stem/log, STEMD_USER and
+    /// STEMD_GROUP, this very program.
+    static Settings usual(const std::string& runtime_dir, const Environment& environment);
+  };
+
+  explicit SupervisorDetached(Settings settings);
   SupervisorDetached(const std::string& runtime_dir, const Environment& environment)
-      : SupervisorDetached(DetachedSettings::usual(runtime_dir, environment)) {}
+      : SupervisorDetached(Settings::usual(runtime_dir, environment)) {}
 
   std::string name() const override { return settings_.backgrounder.name(); }
   std::vector<NodeOutcome> start(const std::vector<NodeRequest>& nodes, const ActionSettings& settings,
@@ -27,12 +41,19 @@ class SupervisorDetached : public Supervisor {
 
   /// What was recorded at the last start of a node.
   std::optional<NodeRecord> recorded(const std::string& node) const { return records_.read(node); }
+  /// Where the pidfile of a node is: as recorded at its last start, else where it would be.
+  std::string pidfile_of(const std::string& node) const;
 
  private:
+  class Starting;
+  class Stopping;
+  NodeRecord plan(const NodeRequest& request, bool reset) const;
+  LaunchOrder order(const std::string& node, const NodeRecord& record, Duration timeout) const;
   NodeState look(const std::string& node) const;
   void ask(NodeState& state) const;
+  Owner owner() const;
 
-  DetachedSettings settings_;
+  Settings settings_;
   NodeRecords records_;
 };
 
