@@ -1,5 +1,6 @@
 #include "cli/command.hpp"
 
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,10 +11,13 @@
 #include <stem/version.hpp>
 
 #include "cli/commands.hpp"
+#include "core/log_event.hpp"
 #include "core/name.hpp"
 #include "core/nearest.hpp"
 #include "service/command_line.hpp"
 #include "service/env_file.hpp"
+#include "service/log_output.hpp"
+#include "service/node_template.hpp"
 
 namespace stem::cli {
 namespace {
@@ -24,6 +28,14 @@ constexpr const char* exit_table =
     "78 configuration. Manual: man stem.\n";
 
 int fail(const std::string& who, const std::string& message, Exit code) {
+  const bool refused = code == Exit::usage || code == Exit::no_input || code == Exit::config;
+  if (refused && stderr_is_journal()) {
+    // A service that will not be started again: the journal is to say what to do.
+    const LogOutput log({});
+    const LogEvent event(LogEvent::refused_configuration);
+    spdlog::error("{}: {}", who, message);
+    return static_cast<int>(code);
+  }
   std::cerr << who << ": " << message << '\n';
   return static_cast<int>(code);
 }
@@ -125,8 +137,10 @@ CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& targ
   return app.add_option_function<std::string>(flag, parse, meaning)->type_name("DURATION");
 }
 
-Environment load_environment(const Common& common) {
+Environment load_environment(const Common& common, const std::string& node) {
   auto environment = process_environment();
+  auto name = node;
+  if (const auto own = environment.find("STEM_WORKER_NODE"); name.empty() && own != environment.end()) name = own->second;
   const auto read = [&](const std::string& path) {
     const auto file = EnvFile::read(path);
     for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
@@ -137,7 +151,7 @@ Environment load_environment(const Common& common) {
   if (const auto listed = environment.find("STEM_ENV_FILE"); listed != environment.end() && !is_blank(listed->second))
     for (const auto& path : split_command(listed->second)) {
       try {
-        read(path);
+        read(is_name(name) ? NodeTemplate::now(name).expand(path) : path);
       } catch (const Error& error) {
         if (error.code() != Exit::no_input && error.code() != Exit::no_permission) throw;
       }
@@ -146,8 +160,8 @@ Environment load_environment(const Common& common) {
   return environment;
 }
 
-Config load_config(const Common& common) {
-  const auto environment = load_environment(common);
+Config load_config(const Common& common, const std::string& node) {
+  const auto environment = load_environment(common, node);
   for (const auto& warning : unknown_settings(environment)) std::cerr << "stem: " << warning << '\n';
   return Config::from(environment);
 }

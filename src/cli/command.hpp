@@ -32,10 +32,11 @@ struct Command {
 const std::vector<Command>& commands();
 
 /// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file; unknown STEM_ variables are warned of on stderr.
-/// Throws Error: 66 file missing, 78 bad line.
-Environment load_environment(const Common& common);
+/// Marks of NodeTemplate in STEM_ENV_FILE are replaced where the node is known: `node`, or STEM_WORKER_NODE.
+/// Throws Error: 66 file missing, 78 bad line or mark.
+Environment load_environment(const Common& common, const std::string& node = {});
 /// load_environment() read as configuration.
-Config load_config(const Common& common);
+Config load_config(const Common& common, const std::string& node = {});
 
 /// An option that takes a duration (`250ms`, `5s`, `2m`, `1h`); a bad one is a usage error.
 CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning);

@@ -27,7 +27,7 @@ struct Options {
 
 /// The configuration of the environment with the command line over it.
 Config configure(const Options& options, const Common& common) {
-  auto config = load_config(common);
+  auto config = load_config(common, options.node);
   if (!options.node.empty()) config.node = options.node;
   if (config.node.empty()) config.node = "worker";
   require_name("node", config.node);
@@ -68,7 +68,7 @@ int run_here(const Options& options, const Common& common, const Config& config,
   run.on_ready = std::move(on_ready);
   run.private_dirs = options.private_dirs;
   run.colour = !common.no_color;
-  return run_worker_service(config, load_environment(common), tasks, run);
+  return run_worker_service(config, load_environment(common, options.node), tasks, run);
 }
 
 int start(const Options& options, const Common& common) {

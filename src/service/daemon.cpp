@@ -13,6 +13,7 @@
 #include <stem/error.hpp>
 #include <stem/version.hpp>
 
+#include "core/log_event.hpp"
 #include "service/control_socket.hpp"
 #include "service/directories.hpp"
 #include "service/node_template.hpp"
@@ -202,6 +203,7 @@ class Service {
 
   void wait_for_start(const Vitals& vitals, SteadyTime now) {
     if (now - begun_ >= settings_.start_limit) {
+      const LogEvent event(LogEvent::never_ready);
       spdlog::error("not ready within {}: {}", format_duration(settings_.start_limit), vitals.status);
       forced_status_ = static_cast<int>(Exit::unavailable);
       stop(StopMode::hard, "the start limit");
@@ -216,6 +218,7 @@ class Service {
     std::string stuck;
     for (const auto& part : vitals.stuck) stuck += (stuck.empty() ? "" : "; ") + part;
     if (stuck != stuck_) {
+      const LogEvent event(stuck.empty() ? nullptr : LogEvent::no_progress);
       if (stuck.empty())
         spdlog::info("all parts make progress again");
       else
@@ -264,6 +267,7 @@ class Service {
   bool drain(const Vitals& vitals, SteadyTime now) {
     if (now >= deadline_) {
       if (mode_ == StopMode::hard) {
+        const LogEvent event(LogEvent::jobs_left_behind);
         spdlog::critical(
             "what runs did not end within {}: leaving it; its jobs are taken over when their leases end",
             format_duration(settings_.hard_limit));
@@ -317,6 +321,7 @@ class Service {
       spdlog::info("reloaded");
     } catch (const Error& error) {
       failure = error.what();
+      const LogEvent event(LogEvent::refused_reload);
       spdlog::error("reload failed, what was in force stays: {}", failure);
     }
     if (tell) notify_.ready(failure.empty() ? status_line(workload_->vitals()) : "reload failed: " + failure);

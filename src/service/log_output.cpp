@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "core/descriptor.hpp"
+#include "core/log_event.hpp"
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
 
@@ -176,6 +177,7 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
       add("STEM_QUEUE=" + scope->queue);
       add("STEM_ATTEMPT=" + std::to_string(scope->attempt));
     }
+    if (const auto* identity = LogEvent::current()) add("MESSAGE_ID=" + std::string(identity));
     if (!entry.source.empty()) {
       add("CODE_FILE=" + std::string(entry.source.filename));
       add("CODE_LINE=" + std::to_string(entry.source.line));
@@ -191,7 +193,7 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
 
   void add(std::string field) { fields_[count_++] = std::move(field); }
 
-  static constexpr int most = 11;
+  static constexpr int most = 12;
   const std::string node_;
   std::string fields_[most];
   int count_ = 0;

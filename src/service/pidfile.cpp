@@ -168,6 +168,29 @@ void Pidfile::write() {
                 "cannot write pidfile " + path_ + ": " + std::strerror(errno) + "; make room");
 }
 
+bool remove_stale_pidfile(const std::string& path) {
+  const auto slash = path.find_last_of('/');
+  const auto directory = slash == path.npos ? "." : path.substr(0, slash + 1);
+  const auto name = slash == path.npos ? path : path.substr(slash + 1);
+  const Descriptor place(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  struct stat around {
+  }, status{}, now{};
+  if (!place || fstat(place.get(), &around) != 0) return false;
+  const Descriptor file(
+      openat(place.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1) return false;
+  // Who owns the directory could remove the file as well: root does nothing there that they could not.
+  const bool theirs = geteuid() == 0 && status.st_uid == around.st_uid;
+  if (status.st_uid != geteuid() && !theirs) return false;
+  if (status.st_size > 0 && number_in(file.get()) == 0) return false;
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  if (fcntl(file.get(), F_OFD_SETLK, &lock) != 0) return false;
+  if (fstatat(place.get(), name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0 || !same_file(status, now)) return false;
+  return unlinkat(place.get(), name.c_str(), 0) == 0;
+}
+
 PidfileState read_pidfile(const std::string& path) {
   PidfileState state;
   struct stat status {};

@@ -75,15 +75,6 @@ std::string escape_marks(const std::string& path) {
   return text;
 }
 
-/// The file that a dead worker left. One that lives, or is not ours to judge, is let be.
-void remove_stale(const std::string& pidfile) {
-  try {
-    if (read_pidfile(pidfile).kind == PidfileState::Kind::stale) Pidfile{pidfile};
-  } catch (const Error&) {
-    // Somebody started it this very moment, or it belongs to another user: not ours to remove.
-  }
-}
-
 }  // namespace
 
 SupervisorDetached::Settings SupervisorDetached::Settings::usual(const std::string& runtime_dir,
@@ -296,7 +287,7 @@ class SupervisorDetached::Stopping {
         throw Error(Exit::no_permission, "the pidfile " + pidfile_ + " cannot be used: " + state.detail);
       auto holder = PidfileHolder::open(pidfile_);
       if (!holder) {
-        remove_stale(pidfile_);
+        remove_stale_pidfile(pidfile_);
         outcome_.kind = Kind::unchanged;
         outcome_.message = "is stopped already";
       } else if (holder->signal(SIGTERM); settings.wait) {
@@ -322,7 +313,7 @@ class SupervisorDetached::Stopping {
     // of that.
     for (int i = 0; killed_ && i < 100 && read_pidfile(pidfile_).running(); ++i)
       std::this_thread::sleep_for(std::chrono::milliseconds{10});
-    remove_stale(pidfile_);
+    remove_stale_pidfile(pidfile_);
     if (killed_)
       outcome_.message = "did not end within " + format_duration(patience_) +
                          " and was killed; its jobs are taken over when their leases end";
@@ -397,9 +388,21 @@ std::vector<std::size_t> lock_order(const std::vector<Item>& items, Name name) {
 
 }  // namespace
 
+/// Before the first lock of a node, which would make it root's.
+void SupervisorDetached::make_runtime_dir(bool is_private) const {
+  const auto worker = owner();
+  try {
+    make_directories(settings_.runtime_dir, worker, is_private);
+  } catch (const Error&) {
+    // Each node that needs it says so.
+  }
+}
+
 std::vector<NodeOutcome> SupervisorDetached::start(const std::vector<NodeRequest>& nodes,
                                                    const ActionSettings& settings, ActionWatcher& watcher) {
   watcher.began();
+  make_runtime_dir(std::any_of(nodes.begin(), nodes.end(),
+                               [](const NodeRequest& request) { return request.options.private_dirs; }));
   std::vector<std::unique_ptr<Starting>> all(nodes.size());
   for (const auto i : lock_order(nodes, [](const NodeRequest& request) { return request.node; })) {
     all[i] = std::make_unique<Starting>(*this, nodes[i], settings);
@@ -424,6 +427,7 @@ std::vector<NodeOutcome> SupervisorDetached::start(const std::vector<NodeRequest
 std::vector<NodeOutcome> SupervisorDetached::stop(const std::vector<std::string>& nodes,
                                                   const ActionSettings& settings, ActionWatcher& watcher) {
   watcher.began();
+  make_runtime_dir(false);
   std::vector<std::unique_ptr<Stopping>> all(nodes.size());
   for (const auto i : lock_order(nodes, [](const std::string& node) { return node; })) {
     all[i] = std::make_unique<Stopping>(*this, nodes[i], settings);

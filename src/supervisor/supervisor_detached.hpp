@@ -52,6 +52,7 @@ class SupervisorDetached : public Supervisor {
   NodeState look(const std::string& node) const;
   void ask(NodeState& state) const;
   Owner owner() const;
+  void make_runtime_dir(bool is_private) const;
 
   Settings settings_;
   NodeRecords records_;

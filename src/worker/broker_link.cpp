@@ -4,6 +4,8 @@
 
 #include <stem/retry_policy.hpp>
 
+#include "core/log_event.hpp"
+
 namespace stem {
 
 bool BrokerLink::ask(const std::function<void()>& call) {
@@ -18,6 +20,7 @@ bool BrokerLink::ask(const std::function<void()>& call) {
   answered_ = clock_.steady().time_since_epoch().count();
   if (failures_ > 0) {
     failures_ = 0;
+    const LogEvent event(LogEvent::broker_back);
     spdlog::info("the broker answers again");
     const std::lock_guard lock(mutex_);
     trouble_.reset();
@@ -33,6 +36,7 @@ bool BrokerLink::fail(const Error& error) {
     trouble_ = error;
   }
   const bool passing = error.code() == Exit::unavailable || error.code() == Exit::try_again || error.code() == Exit::cannot_create;
+  const LogEvent event(LogEvent::broker_lost);
   if (passing) {
     if (failures_ == 0) spdlog::error("{}; trying again", error.what());
     next_try_ = clock_.steady() + RetryPolicy{std::chrono::milliseconds{100}, std::chrono::seconds{5}}.delay(failures_++, 0.5);

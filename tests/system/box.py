@@ -120,10 +120,7 @@ class Box:
 
     def close(self, deadline=10.0):
         """Powers the box off, by force after `deadline` seconds, and removes every trace. Safe to call twice."""
-        for process in self._background:
-            if process.poll() is None:
-                kill_group(process)
-        self._background.clear()
+        self._end_background()
         if self._nspawn:
             if self.leader and self._nspawn.poll() is None:
                 try:
@@ -396,6 +393,12 @@ class Box:
 
     # ---- between tests ---------------------------------------------------------------------------------------
 
+    def _end_background(self):
+        for process in self._background:
+            if process.poll() is None:
+                kill_group(process)
+        self._background.clear()
+
     def snapshot(self):
         """Remembers the configuration that reset() puts back."""
         self.run("rm -rf /run/box && mkdir -p /run/box/stem && cp -a /etc/stem/. /run/box/stem/ 2>/dev/null || true")
@@ -403,10 +406,7 @@ class Box:
     def reset(self):
         """Ends what a test started and forgets what it wrote: background commands, stem units with their drop-ins and
         failures, queues, logs, /etc/stem."""
-        for process in self._background:
-            if process.poll() is None:
-                kill_group(process)
-        self._background.clear()
+        self._end_background()
         self.run(r"""
             units=$(systemctl list-units --all --plain --no-legend 'stem*.service' 'stem*.target' | cut -d' ' -f1)
             if [ -n "$units" ]; then

@@ -16,6 +16,7 @@ using stem::Exit;
 using stem::Pidfile;
 using stem::PidfileHolder;
 using stem::read_pidfile;
+using stem::remove_stale_pidfile;
 using Kind = stem::PidfileState::Kind;
 
 namespace {
@@ -339,4 +340,34 @@ TEST_CASE("pidfile: a reader's own locks cannot make a dead worker look alive") 
   REQUIRE(fcntl(reader, F_OFD_SETLK, &lock) == 0);
   CHECK(read_pidfile(path).kind == Kind::stale);
   close(reader);
+}
+
+TEST_CASE("pidfile: what a dead worker left is removed, by its user or, in that user's directory, by root") {
+  const TempDir dir;
+  CHECK(remove_stale_pidfile(dir.file("a.pid", "4711\n")));
+  CHECK(!std::filesystem::exists(dir / "a.pid"));
+  CHECK(remove_stale_pidfile(dir.file("empty.pid", "")));
+  CHECK(!remove_stale_pidfile(dir / "a.pid"));  // there is none
+  CHECK(!remove_stale_pidfile(dir.file("text", "not a number")));
+  CHECK(!remove_stale_pidfile(dir.path()));
+  REQUIRE(symlink("text", (dir / "link").c_str()) == 0);
+  CHECK(!remove_stale_pidfile(dir / "link"));
+  const auto twice = dir.file("one.pid", "1\n");
+  REQUIRE(link(twice.c_str(), (dir / "two.pid").c_str()) == 0);
+  CHECK(!remove_stale_pidfile(twice));
+  {
+    const Pidfile held(dir / "held.pid");
+    CHECK(!remove_stale_pidfile(dir / "held.pid"));
+    CHECK(std::filesystem::exists(dir / "held.pid"));
+  }
+  if (geteuid() != 0) {
+    MESSAGE("the rest needs root");
+    return;
+  }
+  // In root's directory it may be anybody's trap; in its owner's it is theirs alone.
+  const auto theirs = dir.file("theirs.pid", "4711\n");
+  REQUIRE(chown(theirs.c_str(), 4242, 4242) == 0);
+  CHECK(!remove_stale_pidfile(theirs));
+  REQUIRE(chown(dir.path().c_str(), 4242, 4242) == 0);
+  CHECK(remove_stale_pidfile(theirs));
 }
