@@ -27,6 +27,8 @@ PUBLIC_SOURCES = "service"
 LIBRARIES = {
     "sdbus-c++/": {"supervisor"},
     "sqlite3.h": {"storage"},
+    "date/": {"core"},
+    "yaml-cpp/": {"core"},
     "dlfcn.h": {"worker"},
     "systemd/": {"service", "supervisor"},
     "CLI/": {"cli"},

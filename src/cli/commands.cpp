@@ -7,6 +7,8 @@ const std::vector<Command>& commands() {
       {"worker start", "run one worker in this process", define_worker_start},
       {"worker multi", "start, stop and show many workers", define_worker_multi},
       {"worker healthcheck", "tell whether a worker is alive and makes progress", define_worker_healthcheck},
+      {"scheduler start", "run one scheduler in this process", define_scheduler_start},
+      {"scheduler healthcheck", "tell whether a scheduler is alive and makes progress", define_scheduler_healthcheck},
       {"enqueue", "put jobs into a queue", define_enqueue},
       {"result", "show what became of jobs", define_result},
       {"tasks ls", "list the tasks that modules define", define_tasks_ls},

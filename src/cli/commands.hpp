@@ -10,6 +10,8 @@ using Work = std::function<int()>;
 Work define_worker_start(CLI::App& app, Common& common);
 Work define_worker_multi(CLI::App& app, Common& common);
 Work define_worker_healthcheck(CLI::App& app, Common& common);
+Work define_scheduler_start(CLI::App& app, Common& common);
+Work define_scheduler_healthcheck(CLI::App& app, Common& common);
 Work define_enqueue(CLI::App& app, Common& common);
 Work define_result(CLI::App& app, Common& common);
 Work define_tasks_ls(CLI::App& app, Common& common);

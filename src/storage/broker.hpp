@@ -5,6 +5,7 @@
 #include <optional>
 #include <span>
 #include <stem/envelope.hpp>
+#include <stem/error.hpp>
 #include <string>
 #include <variant>
 #include <vector>
@@ -113,6 +114,14 @@ class Broker {
   /// workers of every process.
   virtual std::size_t publish(std::span<const Envelope> jobs) = 0;
 
+  /// Whether publish_guarded() may be called with guards and records of `store`.
+  virtual bool publishes_with(const Store&) const { return false; }
+  /// publish(), and writes `records`, in one commit, so that what is remembered of the jobs is true whenever this process
+  /// dies. Nothing happens, and nothing is returned, if the value of `guard` has expired or is of another version by
+  /// now. Only where publishes_with() the store of both; elsewhere Error (exit 70).
+  virtual std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+                                                     const std::vector<StoreWrite>& records);
+
   /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch.
   /// Records of settled jobs are written in the same commit if keeps_records_of() the store they belong to.
   /// Does not wait for jobs.
@@ -149,5 +158,10 @@ class Broker {
   virtual std::size_t replay(std::span<const std::string> ids) = 0;
   virtual std::size_t purge(std::span<const std::string> ids) = 0;
 };
+
+inline std::optional<std::size_t> Broker::publish_guarded(std::span<const Envelope>, const StoreGuard&,
+                                                          const std::vector<StoreWrite>&) {
+  throw Error(Exit::software, "this broker cannot bind a publication to a store");
+}
 
 }  // namespace stem

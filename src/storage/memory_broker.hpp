@@ -15,6 +15,9 @@ class MemoryBroker : public Broker {
   ~MemoryBroker() override;
 
   std::size_t publish(std::span<const Envelope> jobs) override;
+  bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+                                             const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
   bool keeps_records_of(const Store& store) const override;
@@ -29,6 +32,9 @@ class MemoryBroker : public Broker {
 
  private:
   using Job = MemorySpace::Job;
+
+  std::optional<std::size_t> publish_with(std::span<const Envelope> jobs, const StoreGuard* guard,
+                                          const std::vector<StoreWrite>& records);
 
   // All of these hold the space's mutex.
   Job* held(const Receipt& receipt);

@@ -55,9 +55,15 @@ std::optional<StoreEntry> MemoryStore::await(const std::string& key, std::int64_
   const StoreEntry* entry = nullptr;
   space_->written.wait_until(lock, deadline, [&] {
     entry = space_->look_up(key, clock_.wall());
-    return entry != nullptr && entry->version > version;
+    return stopped_ || (entry != nullptr && entry->version > version);
   });
   return entry != nullptr ? std::optional(*entry) : std::nullopt;
+}
+
+void MemoryStore::stop_waiting() {
+  const std::lock_guard lock(space_->mutex);
+  stopped_ = true;
+  space_->written.notify_all();
 }
 
 std::size_t MemoryStore::sweep() {

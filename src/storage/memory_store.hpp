@@ -20,6 +20,7 @@ class MemoryStore : public Store {
   std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
                                const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
+  void stop_waiting() override;
   std::size_t sweep() override;
 
   const MemorySpace* space() const { return space_.get(); }
@@ -27,6 +28,7 @@ class MemoryStore : public Store {
  private:
   const std::shared_ptr<MemorySpace> space_;
   const Clock& clock_;
+  bool stopped_ = false;  // guarded by the space's mutex
 };
 
 }  // namespace stem

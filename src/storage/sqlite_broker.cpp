@@ -62,7 +62,9 @@ SqliteBroker::SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock
       dead_in_(*database_,
                "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
                "WHERE dead.key BETWEEN ? AND ? ORDER BY at DESC, dead.key DESC"),
-      why_dead_(*database_, "SELECT reason FROM dead WHERE key = ?") {}
+      why_dead_(*database_, "SELECT reason FROM dead WHERE key = ?"),
+      guard_(*database_,
+             "SELECT 1 FROM entry WHERE key = ? AND version = ? AND (expires IS NULL OR expires > ?)") {}
 
 BellWatch& SqliteBroker::watch() const {
   std::call_once(watched_, [this] { watch_ = std::make_unique<BellWatch>(jobs_bell_); });
@@ -75,6 +77,23 @@ bool SqliteBroker::keeps_records_of(const Store& store) const {
 }
 
 std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
+  return *publish_with(envelopes, nullptr, {});
+}
+
+std::optional<std::size_t> SqliteBroker::publish_guarded(std::span<const Envelope> envelopes,
+                                                         const StoreGuard& guard,
+                                                         const std::vector<StoreWrite>& records) {
+  return publish_with(envelopes, &guard, records);
+}
+
+bool SqliteBroker::holds(const StoreGuard& guard, WallTime now) {
+  auto rows = guard_.query(guard.key, guard.version, micros(now));
+  return rows.next();
+}
+
+std::optional<std::size_t> SqliteBroker::publish_with(std::span<const Envelope> envelopes,
+                                                      const StoreGuard* guard,
+                                                      const std::vector<StoreWrite>& records) {
   // All that takes time is done before others are kept waiting.
   std::vector<std::string> wires;
   for (const auto& envelope : envelopes) {
@@ -85,6 +104,7 @@ std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
   std::size_t added = 0;
   {
     SqliteTransaction transaction(*database_, SqliteAccess::write);
+    if (guard != nullptr && !holds(*guard, clock_.wall())) return std::nullopt;
     // Inside: what is remembered of queues is guarded by the transaction's hold on the connection.
     try {
       jobs_.begin();
@@ -101,6 +121,9 @@ std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
                         .lease = envelope.visibility_timeout});
       }
       added = jobs_.add(jobs, now);
+      std::vector<const StoreWrite*> writes;
+      for (const auto& record : records) writes.push_back(&record);
+      entries_.put(writes, now);
       transaction.commit();
     } catch (...) {
       queues_.forget();
@@ -108,6 +131,7 @@ std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
     }
   }
   if (added > 0) jobs_bell_.ring();
+  if (!records.empty()) records_bell_.ring();
   return added;
 }
 

@@ -105,9 +105,14 @@ std::optional<StoreEntry> SqliteStore::await(const std::string& key, std::int64_
     auto found = get(key);
     if (found && found->version > version) return found;
     const auto now = std::chrono::steady_clock::now();
-    if (now >= deadline) return found;
+    if (now >= deadline || stopped_) return found;
     listener_->wait(heard, std::min(deadline, now + slow_look));
   }
+}
+
+void SqliteStore::stop_waiting() {
+  stopped_ = true;
+  bell_.ring();  // others look for nothing, once
 }
 
 std::size_t SqliteStore::sweep() {

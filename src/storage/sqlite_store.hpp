@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <stem/time.hpp>
@@ -28,6 +29,7 @@ class SqliteStore : public Store {
   std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
                                const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
+  void stop_waiting() override;
   std::size_t sweep() override;
 
   const SqliteDatabase& database() const { return *database_; }
@@ -44,6 +46,7 @@ class SqliteStore : public Store {
   // Made when somebody first waits.
   std::once_flag listening_;
   std::unique_ptr<BellListener> listener_;
+  std::atomic<bool> stopped_{false};
 
   // The rest is guarded by a transaction's hold on the database.
   SqliteEntries entries_;

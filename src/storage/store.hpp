@@ -23,6 +23,12 @@ struct StoreEntry {
   std::optional<WallTime> expires;
 };
 
+/// A value that must still be of this version for a write to happen: the version is the lock's fencing token.
+struct StoreGuard {
+  std::string key;
+  std::int64_t version = 0;
+};
+
 /// Remembers. Keys are text (`result:ID`, `schedule:ID`); an expired value is as good as absent. Thread-safe.
 /// Throws Error as Broker does.
 class Store {
@@ -42,6 +48,8 @@ class Store {
   /// Blocks until the key's version is above `version` or `timeout` has passed; then what is there. Woken by
   /// writes of any process, not by polling.
   virtual std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) = 0;
+  /// From now on await() of this object returns at once, with what is there, and so do those that wait now.
+  virtual void stop_waiting() = 0;
   /// Deletes some hundred expired values at most, so that it takes a few milliseconds; returns how many. 0 =
   /// nothing is left. Workers call it now and then, and again until it returns 0.
   virtual std::size_t sweep() = 0;

@@ -50,6 +50,8 @@ class Check {
     if (health_.error.empty()) health_.error = what;
   }
 
+  std::string unit() const { return query_.unit.empty() ? unit_of(health_.node) : query_.unit; }
+
   void ask_systemd() {
     using Reach = SupervisorSettings::Reach;
     const auto reach = query_.supervisor.reach;
@@ -62,7 +64,7 @@ class Check {
       if (!manager_runs(scope)) continue;
       try {
         UnitReader reader(scope);
-        auto facts = reader.find({unit_of(health_.node)}).front();
+        auto facts = reader.find({unit()}).front();
         if (facts.active_state == "inactive" || facts.load_state.empty()) continue;
         using R = UnitReader;
         reader.fill({{&facts, R::pid | R::watchdog | R::failure | (facts.running() ? 0U : R::life)}});
@@ -71,7 +73,7 @@ class Check {
         if (query_.supervisor.kind == SupervisorSettings::Kind::systemd) complain(error.what());
       }
     }
-    absent_ = "systemd has no active unit " + unit_of(health_.node) + ", ";
+    absent_ = "systemd has no active unit " + unit() + ", ";
   }
 
   void take(const UnitFacts& facts, Scope scope) {
@@ -96,7 +98,7 @@ class Check {
     if (facts.sub_state == "auto-restart")
       complain("unit " + facts.unit + " has failed and will be started again: " + why);
     if (facts.sub_state == "start" || facts.sub_state == "start-pre")
-      complain("the worker is not ready yet" + (facts.status_text.empty() ? "" : ": " + facts.status_text));
+      complain("the " + query_.what + " is not ready yet" + (facts.status_text.empty() ? "" : ": " + facts.status_text));
     if (facts.running() && facts.main_pid == 0) complain("unit " + facts.unit + " has no main process");
     if (facts.running() && health_.watchdog_enabled &&
         facts.watchdog_age.value_or(Duration{}) > facts.watchdog_limit)
@@ -142,14 +144,14 @@ class Check {
       } catch (const Json::exception&) {
         seen_ = true;
         return complain(
-            "the worker's answer at its control socket is not understood; is it of another version of Stem?");
+            "the " + query_.what + "'s answer at its control socket is not understood; is it of another version of Stem?");
       }
     }
     absent_ += "nobody answers at its control socket";
     // Under systemd a program without our control socket may still say how it fares, by the watchdog.
     if (scope_ && health_.state == "running" && !health_.watchdog_enabled)
       complain(
-          "nobody answers at the worker's control socket, and its unit has no watchdog: whether it makes "
+          "nobody answers at the " + query_.what + "'s control socket, and its unit has no watchdog: whether it makes "
           "progress cannot be told");
   }
 
@@ -181,7 +183,7 @@ class Check {
     if (answer.at("state") == "starting") complain("the worker is not ready yet: " + line);
     // A shim looks after a program that has a broker of its own.
     if (answer.at("child").is_null() && !*health_.broker_connected)
-      complain("the worker cannot reach its broker: " + line);
+      complain("the " + query_.what + " cannot reach its broker: " + line);
   }
 
   void look_at_pidfile() {
@@ -209,7 +211,7 @@ class Check {
         complain("process " + std::to_string(state.pid) + " holds the pidfile " + path + ", but " + absent_);
       if (seen_ && health_.pid > 0 && health_.pid != state.pid)
         complain("the pidfile " + path + " names process " + std::to_string(state.pid) +
-                 ", but the worker is " + std::to_string(health_.pid));
+                 ", but the " + query_.what + " is " + std::to_string(health_.pid));
       if (!seen_) health_.pid = state.pid;
       if (!seen_) look_at_process();
       seen_ = true;
@@ -217,11 +219,11 @@ class Check {
       if (asked_for) complain("the pidfile " + path + " cannot be used: " + state.detail);
     } else if (asked_for && health_.pid > 0) {
       complain("the pidfile " + path + (state.kind == Kind::missing ? " is missing" : " is held by nobody") +
-               ", though the worker runs as process " + std::to_string(health_.pid));
+               ", though the " + query_.what + " runs as process " + std::to_string(health_.pid));
     } else if (!seen_) {
       absent_ += state.kind == Kind::missing
                      ? ", and there is no pidfile " + path
-                     : ", and the pidfile " + path + " is left over from a worker that has ended";
+                     : ", and the pidfile " + path + " is left over from a " + query_.what + " that has ended";
     }
   }
 

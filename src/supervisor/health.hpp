@@ -32,6 +32,8 @@ struct Health {
 
 struct HealthQuery {
   std::string node;
+  std::string unit;             ///< empty = the worker's, `stem-worker@NODE.service`
+  std::string what = "worker";  ///< what people call it
   std::string pidfile;  ///< empty = where it is expected
   SupervisorSettings supervisor;
 };

@@ -40,6 +40,12 @@ struct Config {
   std::string runtime_dir;  ///< where control sockets live; empty = the default for this user
   std::string log_level = "info";  ///< debug, info, warning or error
 
+  std::string schedule_store_url;  ///< STEM_SCHEDULE_STORE_URL; empty = where the jobs are
+  std::string schedule_file;       ///< STEM_SCHEDULE_FILE: `stem schedule` works on this file instead of a store
+  std::string catch_up = "last";   ///< STEM_SCHEDULER_CATCH_UP: slots that were missed: none, last or all of them run
+  Duration misfire_grace = std::chrono::minutes{1};           ///< a slot that is later than this was missed
+  Duration scheduler_lock_period = std::chrono::seconds{15};  ///< the lock of the scheduler that leads
+
   std::string supervisor = "auto";  ///< STEM_SUPERVISOR: systemd, start-stop-daemon or auto
   std::vector<std::string> nodes;   ///< STEMD_NODES: the nodes of `multi` where none are named
 

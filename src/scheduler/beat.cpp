@@ -1,0 +1,287 @@
+#include "scheduler/beat.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <map>
+#include <stem/error.hpp>
+
+#include "worker/attempts.hpp"
+
+namespace stem {
+namespace {
+
+using namespace std::chrono;
+
+constexpr std::size_t page = 1000;
+constexpr std::size_t fired_at_once = 500;   // schedules in one commit
+constexpr std::size_t caught_up_at_once = 200;  // slots of one schedule in one commit
+constexpr Duration longest_rest = hours{1};
+
+/// The last slot of `entry` from `first` on whose job is due by `now`; `first` is due itself.
+WallTime last_due(const ScheduleEntry& entry, WallTime first, WallTime now) {
+  // From near to far, so that a schedule of every second that was left for a year is found in a few steps.
+  auto last = first;
+  for (Duration window = seconds{1}; window < days{3650}; window *= 16) {
+    const auto from = now - entry.jitter - window;
+    if (from <= first) break;
+    const auto slot = entry.next_slot(from);
+    if (slot && entry.due(*slot) <= now) {
+      last = *slot;
+      break;
+    }
+  }
+  for (auto slot = entry.next_slot(last); slot && entry.due(*slot) <= now; slot = entry.next_slot(last)) last = *slot;
+  return last;
+}
+
+}  // namespace
+
+Beat::Beat(BeatOptions options, SchedulePlaces places, const Clock& clock)
+    : places_(std::move(places)),
+      clock_(clock),
+      book_(places_.schedules, clock),
+      lock_(places_.schedules, clock, options.title, options.lock_period),
+      options_(std::move(options)) {}
+
+BeatOptions Beat::options() const {
+  const std::lock_guard lock(mutex_);
+  return options_;
+}
+
+void Beat::configure(const BeatOptions& options) {
+  const std::lock_guard lock(mutex_);
+  options_ = options;
+}
+
+std::string Beat::next_up() const {
+  const std::lock_guard lock(mutex_);
+  return next_up_;
+}
+
+std::string Beat::holder() const {
+  const std::lock_guard lock(mutex_);
+  return holder_;
+}
+
+std::pair<std::string, std::int64_t> Beat::watched() const {
+  if (leading_) return {ScheduleBook::revision_key, std::max<std::int64_t>(revision_, 0)};
+  return {LeaderLock::key, lock_.seen()};
+}
+
+Duration Beat::turn() {
+  lead();
+  if (!leading_) return lock_.next_look();
+  read_news();
+  while (fire(clock_.wall())) {
+    lead();
+    if (!leading_) return lock_.next_look();
+  }
+  tell_next();
+  const auto next = line_.empty() ? longest_rest : line_.begin()->first - clock_.wall();
+  return std::clamp(next, Duration{}, lock_.next_look());
+}
+
+void Beat::lead() {
+  const bool leads = lock_.hold();
+  if (leads && !leading_) {
+    spdlog::info("leading: this scheduler publishes from now on");
+    led_since_ = clock_.wall();
+    revision_ = -1;
+  }
+  if (!leads && leading_) {
+    spdlog::warn("no longer leading: {} took over", lock_.holder().empty() ? "another scheduler" : lock_.holder());
+    forget();
+  }
+  leading_ = leads;
+  counters_.leading = leads;
+  const std::lock_guard lock(mutex_);
+  if (holder_ != lock_.holder() && !leads) spdlog::info("standing by: {} leads", lock_.holder());
+  holder_ = lock_.holder();
+  if (!leads) next_up_.clear();
+}
+
+void Beat::forget() {
+  items_.clear();
+  line_.clear();
+  counters_.schedules = 0;
+  counters_.broken = 0;
+  revision_ = -1;
+}
+
+void Beat::read_news() {
+  const auto news = book_.news(revision_);
+  if (news.revision == revision_) return;
+  if (revision_ < 0 || news.all) {
+    load_all();
+  } else {
+    for (const auto& name : news.changed)
+      load(name, places_.schedules->get(ScheduleBook::entry_key(name)), places_.schedules->get(ScheduleBook::run_key(name)));
+  }
+  // What was written after news() was asked for is news the next time, even if it was read already.
+  revision_ = news.revision;
+  counters_.schedules = static_cast<std::int64_t>(items_.size());
+}
+
+void Beat::load_all() {
+  const auto began = clock_.steady();
+  forget();
+  std::map<std::string, StoreEntry> runs;
+  const auto each = [&](const std::string& prefix, const auto& use) {
+    std::string after;
+    for (;;) {
+      auto some = places_.schedules->list(prefix, page, after);
+      if (some.empty()) return;
+      after = some.back().key;
+      const bool more = some.size() == page;
+      for (auto& entry : some) {
+        const auto name = entry.key.substr(prefix.size());
+        use(name, std::move(entry));
+      }
+      if (!more) return;
+    }
+  };
+  // Runs first: one that is written by another meanwhile can only be older than what is read here, and is guarded.
+  each(ScheduleBook::run_key(""), [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); });
+  each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
+    const auto run = runs.find(name);
+    load(name, std::move(entry), run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
+  });
+  spdlog::info("{} schedules read in {} ms", items_.size(), duration_cast<milliseconds>(clock_.steady() - began).count());
+}
+
+void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run) {
+  drop(name);
+  if (!entry) return;
+  auto& item = *items_.emplace(name, Item{entry->value, {}, {}}).first;
+  try {
+    if (run) item.second.run = schedule_run_from_wire(run->value);
+    const auto known = schedule_entry_from_wire(entry->value);
+    const auto slot = next_slot(known, item.second.run);
+    line_up(item, slot ? std::optional(known.due(*slot)) : std::nullopt);
+  } catch (const Error& error) {
+    spdlog::error("schedule {} is left out: {}", name, error.what());
+    ++counters_.broken;
+  }
+}
+
+void Beat::line_up(Items::value_type& item, std::optional<WallTime> due) {
+  if (item.second.due) line_.erase({*item.second.due, item.first});
+  item.second.due = due;
+  if (due) line_.emplace(*due, item.first);
+}
+
+void Beat::drop(const std::string& name) {
+  const auto item = items_.find(name);
+  if (item == items_.end()) return;
+  line_up(*item, std::nullopt);
+  items_.erase(item);
+}
+
+/// One commit's worth. Returns whether there may be more that is due.
+bool Beat::fire(WallTime now) {
+  const auto options = this->options();
+  std::vector<Firing> firings;
+  for (auto next = line_.begin(); next != line_.end() && next->first <= now && firings.size() < fired_at_once; ++next) {
+    auto& item = *items_.find(std::string(next->second));
+    try {
+      firings.push_back(firing(item, now, options));
+    } catch (const Error& error) {
+      spdlog::error("schedule {} is left out: {}", item.first, error.what());
+      firings.push_back({&item, item.second.run, std::nullopt, {}, false});
+      firings.back().run.error = error.what();
+      ++counters_.errors;
+    }
+  }
+  if (firings.empty()) return false;
+  if (!publish(firings, now)) return true;  // no longer leading: the lock tells
+  for (auto& firing : firings) {
+    auto& item = *firing.item;
+    item.second.run = std::move(firing.run);
+    line_up(item, firing.due);
+    counters_.published += static_cast<std::int64_t>(firing.jobs.size());
+    counters_.misfires += firing.missed;
+  }
+  return !line_.empty() && line_.begin()->first <= clock_.wall();
+}
+
+Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptions& options) {
+  const auto entry = schedule_entry_from_wire(item.second.wire);
+  Firing firing{&item, item.second.run, {}, {}, false};
+  auto& run = firing.run;
+  const auto publish = [&](WallTime slot) {
+    run.slot = slot;
+    try {
+      auto job = entry.job(slot, now, options.default_queue, options.default_max_retries);
+      validate(job);
+      firing.jobs.push_back(std::move(job));
+      run.last_slot = slot;
+      run.last_run = now;
+      run.drift = now - entry.due(slot);
+      ++run.runs;
+      run.error.clear();
+    } catch (const Error& error) {
+      run.error = error.what();
+      ++counters_.errors;
+      spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot), error.what());
+    }
+  };
+  const auto first = next_slot(entry, run);
+  if (first && entry.due(*first) <= now) {
+    const auto last = options.catch_up == CatchUp::all || entry.run_once ? *first : last_due(entry, *first, now);
+    const bool too_late = options.catch_up == CatchUp::none && now - entry.due(last) > options.grace;
+    firing.missed = last != *first || too_late;
+    if (firing.missed) {
+      ++run.misfires;
+      spdlog::warn("schedule {}: slots from {} to {} were missed; {}", item.first, format_time(*first), format_time(last),
+                   too_late ? "none of them runs" : "the last of them runs");
+    }
+    if (too_late)
+      run.slot = last;
+    else
+      publish(last);
+    // With `all`, the others follow in their order.
+    for (std::size_t count = 1; options.catch_up == CatchUp::all && count < caught_up_at_once; ++count) {
+      const auto slot = next_slot(entry, run);
+      if (!slot || entry.due(*slot) > now) break;
+      publish(*slot);
+    }
+  }
+  if (const auto slot = next_slot(entry, run)) firing.due = entry.due(*slot);
+  return firing;
+}
+
+/// Jobs, and what is remembered of them. False if we no longer lead: then nothing was published.
+bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
+  std::vector<Envelope> jobs;
+  std::vector<StoreWrite> records;
+  const bool bound = places_.broker->publishes_with(*places_.schedules);
+  for (auto& firing : firings) {
+    if (firing.run == firing.item->second.run) continue;  // edited or restarted: there was nothing to do
+    for (const auto& job : firing.jobs)
+      if (bound || !already_there(job, firing.item->second.due.value_or(now))) jobs.push_back(job);
+    records.push_back({ScheduleBook::run_key(firing.item->first), to_wire(firing.run), {}});
+  }
+  if (bound ? !places_.broker->publish_guarded(jobs, lock_.guard(), records) : !lock_.certain()) {
+    lock_.doubt();
+    return false;
+  }
+  if (bound) return true;
+  places_.broker->publish(jobs);
+  places_.schedules->put(records);
+  return true;
+}
+
+bool Beat::already_there(const Envelope& job, WallTime due) {
+  if (due > led_since_) return false;  // nobody else was there to publish it
+  return places_.broker->find(job.id).has_value() || places_.results->get(result_key(job.id)).has_value();
+}
+
+void Beat::tell_next() {
+  const auto text = line_.empty() ? std::string()
+                                  : std::string(line_.begin()->second) + " at " + format_time(floor<seconds>(line_.begin()->first));
+  const std::lock_guard lock(mutex_);
+  next_up_ = text;
+}
+
+}  // namespace stem

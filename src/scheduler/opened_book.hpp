@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <stem/config.hpp>
+#include <string>
+
+#include "core/descriptor.hpp"
+#include "scheduler/schedule_book.hpp"
+
+namespace stem {
+
+/// The book that `stem schedule` works on: the one in the store, or, with STEM_SCHEDULE_FILE, one that is read from that file
+/// and written back.
+class OpenedBook {
+ public:
+  /// Throws Error: as open_schedule_places(); for a file 65, 73, 77 and, when another command works on it, 75.
+  explicit OpenedBook(const Config& config);
+
+  ScheduleBook& operator*() { return *book_; }
+  ScheduleBook* operator->() { return book_.get(); }
+  /// The file, or empty.
+  const std::string& file() const { return file_; }
+  /// Commits, and writes the file if there is one: beside it and then renamed, so that it is always whole.
+  void commit(const ScheduleEdit& edit);
+
+ private:
+  std::string file_;
+  Descriptor lock_;
+  std::shared_ptr<Store> store_;
+  std::unique_ptr<ScheduleBook> book_;
+};
+
+}  // namespace stem
