@@ -13,7 +13,7 @@ _stem_options() {
 }
 
 _stem() {
-  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} all command='' typed=''
+  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]} all command='' typed='' word_list=''
   local -i i
   all=$(_stem_commands)
   for ((i = 1; i < COMP_CWORD && i < 3; i++)); do
@@ -24,7 +24,7 @@ _stem() {
   if [[ -z $command ]]; then
     local next
     # The next word of each command that starts with what is typed.
-    next=$(if [[ -z $typed ]]; then sed 's/ .*//' <<<"$all"; else sed -n "s/^$typed \([^ ]*\).*/\1/p" <<<"$all"; fi)
+    next=$(sed -n "s/^${typed:+$typed }\([^ ]*\).*/\1/p" <<<"$all")
     [[ -n $typed ]] || next+=$'\n--help\n--version'
     mapfile -t COMPREPLY < <(compgen -W "$next" -- "$word" | sort -u)
     return
@@ -33,13 +33,13 @@ _stem() {
     -A | --app | --env-file | --pidfile | --logfile | --workdir | --runtime-dir) return ;; # files, as bash does
     -n | --node) word_list=nodes ;;
     --supervisor) mapfile -t COMPREPLY < <(compgen -W 'auto systemd start-stop-daemon' -- "$word") && return ;;
-    *) word_list='' ;;
+    *) ;;
   esac
   if [[ $word == -* ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$(_stem_options "$command")" -- "$word")
-  elif [[ $word_list == nodes || ($command == 'worker multi' && COMP_CWORD -gt 3) ]]; then
+  elif [[ $word_list == nodes || ($command == 'worker multi' && $COMP_CWORD -gt 3) ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$(stem worker multi status 2>/dev/null | sed -n '2,$s/ .*//p')" -- "$word")
-  elif [[ $command == 'worker multi' && COMP_CWORD -eq 3 ]]; then
+  elif [[ $command == 'worker multi' && $COMP_CWORD -eq 3 ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$(_stem_actions)" -- "$word")
   fi
 }
@@ -47,7 +47,7 @@ _stem() {
 # The actions of `worker multi`, as its help lists them.
 _stem_actions() {
   stem worker multi --help 2>/dev/null |
-    sed -n '/^Positionals/,/^Options/s/^  action *//p' | tr -s ' ,' '\n\n' | grep -xE '[a-z]+' | grep -vxE 'or|and'
+    sed -n '/^Positionals/,/^Options/s/^  action *//p' | grep -oE '[a-z]+' | grep -xE '[a-z]+' | grep -vxE 'or|and'
 }
 
 complete -o default -o bashdefault -F _stem stem

@@ -26,11 +26,11 @@ def interpreter(path):
 def main():
     checks = Checks(sys.argv[1:])
     root = Path(checks.arguments[0] if checks.arguments else Path(__file__).resolve().parent.parent)
-    folders = [root / name for name in (".ci", "docs", "examples", "scripts", "sysv", "tests", "tool", "units")]
+    folders = [root / name for name in (".ci", "completions", "docs", "examples", "scripts", "sysv", "tests", "tool", "units")]
     files = sorted(path for folder in folders if folder.is_dir() for path in folder.rglob("*")
                    if path.is_file() and not path.is_symlink() and "__pycache__" not in path.parts)
     scripts = {path: interpreter(path) for path in files}
-    shell = [path for path, name in scripts.items() if name in SHELLS]
+    shell = [path for path, name in scripts.items() if name in SHELLS or path.suffix == ".bash"]
     python = [path for path, name in scripts.items() if name == "python3" or path.suffix == ".py"]
 
     checks.check("scripts: there are scripts to look at",

@@ -226,7 +226,7 @@ class Box:
         binds = [f"--bind-ro={host}:{place}" for place, host in self.binds.items()]
         with open(self._directory / "fs/console", "wb") as console:
             self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", "-q", "-D", self._directory / "fs/root", "-M", self._directory.name.replace("_", "-"),
+                ["systemd-nspawn", "-q", "-D", self._directory / "fs/root", "-M", self._directory.name.replace("_", "0"),
                  f"--hostname={self.hostname}", "--private-users=no", "--register=no", "--keep-unit",
                  "--private-network", "--link-journal=no", *binds, "-b"],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True, preexec_fn=enter,
