@@ -23,7 +23,8 @@ struct Options {
 constexpr std::size_t batch = 500;
 
 Json parse_args(const std::string& text, const std::string& where) {
-  if (text_too_deep(text)) throw Error(Exit::data, where + " is nested deeper than " + std::to_string(deepest_json) + " levels");
+  if (text_too_deep(text))
+    throw Error(Exit::data, where + " is nested deeper than " + std::to_string(deepest_json) + " levels");
   try {
     auto args = Json::parse(text);
     if (args.is_object()) return args;
@@ -44,7 +45,8 @@ EnqueueOptions job_options(const Options& options) {
   return job;
 }
 
-/// One job a line. Lines are checked before the batch they are in is sent; what was sent before a bad line is told.
+/// One job a line. Lines are checked before the batch they are in is sent; what was sent before a bad line is
+/// told.
 int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
   if (!options.id.empty()) throw Error(Exit::usage, "--id names one job; it does not go with --args-from");
   if (options.wait) throw Error(Exit::usage, "--wait waits for one job; it does not go with --args-from");
@@ -54,7 +56,8 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
     const int error = errno;
     if (!file || std::filesystem::is_directory(options.args_from))
       throw Error(error == EACCES ? Exit::no_permission : Exit::no_input,
-                  "cannot read " + options.args_from + "; --args-from takes a file of JSON objects, one a line, or -");
+                  "cannot read " + options.args_from +
+                      "; --args-from takes a file of JSON objects, one a line, or -");
   }
   std::istream& in = options.args_from == "-" ? std::cin : file;
   const auto job = job_options(options);
@@ -74,15 +77,18 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
     ++line_number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     try {
-      jobs.push_back({options.task, parse_args(line, options.args_from + ":" + std::to_string(line_number)), job});
+      jobs.push_back(
+          {options.task, parse_args(line, options.args_from + ":" + std::to_string(line_number)), job});
     } catch (const Error& error) {
-      throw Error(error.code(), std::string(error.what()) + "; " + std::to_string(sent) + " jobs of the lines before were enqueued");
+      throw Error(error.code(), std::string(error.what()) + "; " + std::to_string(sent) +
+                                    " jobs of the lines before were enqueued");
     }
     if (jobs.size() == batch) send();
   }
   if (in.bad())
-    throw Error(Exit::no_input, "cannot read " + options.args_from + " any further after line " + std::to_string(line_number) + "; " +
-                                    std::to_string(sent) + " jobs were enqueued");
+    throw Error(Exit::no_input, "cannot read " + options.args_from + " any further after line " +
+                                    std::to_string(line_number) + "; " + std::to_string(sent) +
+                                    " jobs were enqueued");
   if (!jobs.empty()) send();
   return 0;
 }
@@ -118,13 +124,22 @@ Work define_enqueue(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("TASK", options->task, "name of the task")->required()->type_name("TASK");
   app.add_option("--args", options->args, "arguments, a JSON object")->type_name("JSON");
-  app.add_option("--args-from", options->args_from, "one job for each line of this file (- = standard input), each a JSON object")->type_name("FILE")->excludes("--args");
+  app.add_option("--args-from", options->args_from,
+                 "one job for each line of this file (- = standard input), each a JSON object")
+      ->type_name("FILE")
+      ->excludes("--args");
   app.add_option("-q,--queue", options->queue, "queue (STEM_DEFAULT_QUEUE)")->type_name("NAME");
   app.add_option("-p,--priority", options->priority, "0 to 9; 9 first")->type_name("N");
-  app.add_option("--max-retries", options->max_retries, "retries beyond the first run")->type_name("N")->check(between(0, 1000000));
+  app.add_option("--max-retries", options->max_retries, "retries beyond the first run")
+      ->type_name("N")
+      ->check(between(0, 1000000));
   add_duration(app, "--delay", options->delay, "not before this time has passed");
-  app.add_option("--eta", options->eta, "not before this instant, ISO 8601")->type_name("TIME")->excludes("--delay");
-  app.add_option("--id", options->id, "the job's id; a job of that id that is queued already is enqueued once")->type_name("ID");
+  app.add_option("--eta", options->eta, "not before this instant, ISO 8601")
+      ->type_name("TIME")
+      ->excludes("--delay");
+  app.add_option("--id", options->id,
+                 "the job's id; one that waits or runs already is left as it is, a dead one replaced")
+      ->type_name("ID");
   app.add_flag("--wait", options->wait, "wait for the end and show the result; exit 1 if the job failed");
   add_duration(app, "--timeout", options->timeout, "how long --wait waits (60s); exit 75 when it is over");
   return [options, &common] { return enqueue(*options, common); };

@@ -27,7 +27,8 @@ Work define_result(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("ID", options->ids, "ids of jobs")->required()->type_name("ID");
   app.add_flag("--wait", options->wait, "wait until each has ended");
-  add_duration(app, "--timeout", options->timeout, "how long --wait waits for each (60s); exit 75 when it is over");
+  add_duration(app, "--timeout", options->timeout,
+               "how long --wait waits for each (60s); exit 75 when it is over");
   return [options, &common] { return result(*options, common); };
 }
 

@@ -6,7 +6,8 @@ namespace stem::cli {
 namespace {
 
 std::size_t width(const std::string& text) {
-  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 bool is_number(const std::string& text) {
@@ -21,7 +22,8 @@ std::string Table::text() const {
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i) {
       widths[i] = std::max(widths[i], width(row[i]));
-      if (&row != &rows_.front() && !row[i].empty() && row[i] != "-" && !is_number(row[i])) numeric[i] = false;
+      if (&row != &rows_.front() && !row[i].empty() && row[i] != "-" && !is_number(row[i]))
+        numeric[i] = false;
     }
   }
   std::string out;

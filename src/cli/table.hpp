@@ -5,8 +5,8 @@
 
 namespace stem::cli {
 
-/// Text in columns for people: each column as wide as its widest cell (counted in UTF-8 characters), two blanks
-/// between, headings in capitals, no blanks at line ends. Numbers are set to the right.
+/// Text in columns for people: each column as wide as its widest cell (counted in UTF-8 characters), two
+/// blanks between, headings in capitals, no blanks at line ends. Numbers are set to the right.
 class Table {
  public:
   explicit Table(std::vector<std::string> headings) : rows_{std::move(headings)} {}

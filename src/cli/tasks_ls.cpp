@@ -7,7 +7,9 @@
 namespace stem::cli {
 namespace {
 
-Json limit(const std::optional<Duration>& length) { return length ? Json(format_duration(*length)) : Json(); }
+Json limit(const std::optional<Duration>& length) {
+  return length ? Json(format_duration(*length)) : Json();
+}
 
 int list(const std::vector<std::string>& apps, const Common& common) {
   const auto config = load_config(common);
@@ -31,7 +33,8 @@ int list(const std::vector<std::string>& apps, const Common& common) {
   Table table({"TASK", "RETRIES", "TIME LIMIT", "DESCRIPTION"});
   for (const auto* task : tasks.all())
     table.add({task->name, std::to_string(task->options.max_retries.value_or(config.default_max_retries)),
-               format_duration(task->options.hard_time_limit.value_or(config.hard_time_limit)), task->options.description});
+               format_duration(task->options.hard_time_limit.value_or(config.hard_time_limit)),
+               task->options.description});
   std::cout << table.text();
   return 0;
 }
@@ -40,7 +43,8 @@ int list(const std::vector<std::string>& apps, const Common& common) {
 
 Work define_tasks_ls(CLI::App& app, Common& common) {
   auto apps = std::make_shared<std::vector<std::string>>();
-  app.add_option("-A,--app", *apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")->type_name("FILE");
+  app.add_option("-A,--app", *apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")
+      ->type_name("FILE");
   return [apps, &common] { return list(*apps, common); };
 }
 

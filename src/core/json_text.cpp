@@ -24,6 +24,10 @@ JsonText& JsonText::text(std::string_view key, std::string_view value) {
 }
 
 JsonText& JsonText::number(std::string_view key, std::int64_t value) { return raw(key, std::to_string(value)); }
+JsonText& JsonText::fraction(std::string_view key, double value) {
+  return raw(key, Json(value).dump());
+}
+
 JsonText& JsonText::null(std::string_view key) { return raw(key, "null"); }
 JsonText& JsonText::boolean(std::string_view key, bool value) { return raw(key, value ? "true" : "false"); }
 

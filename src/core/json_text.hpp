@@ -15,6 +15,7 @@ class JsonText {
   /// Bytes that are not UTF-8 are replaced by U+FFFD.
   JsonText& text(std::string_view key, std::string_view value);
   JsonText& number(std::string_view key, std::int64_t value);
+  JsonText& fraction(std::string_view key, double value);
   JsonText& null(std::string_view key);
   JsonText& boolean(std::string_view key, bool value);
   /// `lossy` replaces bytes that are not UTF-8; without it they throw Json::exception.

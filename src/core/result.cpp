@@ -23,6 +23,10 @@ bool is_final(TaskState state) {
 }
 
 std::string to_wire(const Result& result) {
+  return to_wire(result, result.meta.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+std::string to_wire(const Result& result, std::string_view meta) {
   if (too_deep(result.value))
     throw Error(Exit::data, "the result is nested deeper than " + std::to_string(deepest_json) + " levels");
   // A handler's text may hold any bytes; what is not UTF-8 is replaced rather than losing the record.
@@ -36,7 +40,7 @@ std::string to_wire(const Result& result) {
                           .finish());
   else
     json.null("error");
-  return std::move(json.value("meta", result.meta, true).number("attempt", result.attempt)).finish();
+  return std::move(json.raw("meta", meta).number("attempt", result.attempt)).finish();
 }
 
 Result result_from_wire(std::string_view wire) {

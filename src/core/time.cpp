@@ -1,9 +1,11 @@
+#include <spdlog/fmt/compile.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
 #include <cstdint>
-#include <cstdio>
+#include <iterator>
 #include <stem/error.hpp>
 #include <stem/time.hpp>
 
@@ -113,18 +115,11 @@ std::string format_time(WallTime time) {
   const year_month_day date{day};
   const hh_mm_ss clock{time - day};
   const auto micros = clock.subseconds().count();
-  char text[48];
-  const int length =
-      std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d.%03d", static_cast<int>(date.year()),
-                    static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                    static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-                    static_cast<int>(clock.seconds().count()), static_cast<int>(micros / 1000));
-  std::string out(text, static_cast<std::size_t>(length));
-  if (micros % 1000) {
-    std::snprintf(text, sizeof text, "%03d", static_cast<int>(micros % 1000));
-    out += text;
-  }
-  return out + "Z";
+  auto text = fmt::format(FMT_COMPILE("{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.{:03d}"), static_cast<int>(date.year()),
+                          static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                          clock.hours().count(), clock.minutes().count(), clock.seconds().count(), micros / 1000);
+  if (micros % 1000) fmt::format_to(std::back_inserter(text), FMT_COMPILE("{:03d}"), micros % 1000);
+  return text += 'Z';
 }
 
 WallTime parse_time(std::string_view text) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,7 +21,7 @@ struct Receipt {
   std::int64_t job = 0;
   std::int64_t token = 0;
 
-  friend bool operator==(const Receipt&, const Receipt&) = default;
+  friend auto operator<=>(const Receipt&, const Receipt&) = default;
 };
 
 /// A job leased to this process.

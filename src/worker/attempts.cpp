@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/json_text.hpp"
+
 namespace stem {
 namespace {
 
@@ -10,36 +12,44 @@ using std::chrono::milliseconds;
 /// No sum of it and an instant overflows.
 constexpr Duration longest_delay = std::chrono::days{36500};
 
-StoreWrite record(const Delivery& delivery, TaskState state, Json value, std::optional<Failure> failure, Json meta,
-                  const AttemptRules& rules) {
-  return {result_key(delivery.id),
-          to_wire(Result{delivery.id, state, std::move(value), std::move(failure), delivery.attempt, std::move(meta)}),
-          rules.result_ttl};
+/// The record's `meta`, up to what differs from case to case.
+JsonText base_meta(const Delivery& delivery, const std::string& task, const AttemptTimes& times,
+                   const AttemptRules& rules) {
+  JsonText meta;
+  meta.text("task", task).text("queue", delivery.queue).text("worker", rules.node);
+  if (times.started) meta.text("startedAt", format_time(*times.started));
+  return meta;
 }
 
-Json base_meta(const Delivery& delivery, const std::string& task, const AttemptTimes& times, const AttemptRules& rules) {
-  Json meta{{"task", task}, {"queue", delivery.queue}, {"worker", rules.node}};
-  if (times.started) meta["startedAt"] = format_time(*times.started);
-  return meta;
+StoreWrite record(const Delivery& delivery, TaskState state, Json value, std::optional<Failure> failure,
+                  JsonText meta, const AttemptRules& rules) {
+  return {result_key(delivery.id),
+          to_wire(Result{delivery.id, state, std::move(value), std::move(failure), delivery.attempt, nullptr},
+                  std::move(meta).finish()),
+          rules.result_ttl};
 }
 
 }  // namespace
 
-std::string result_key(const std::string& id) { return "result:" + id; }
+std::string result_key(const std::string& id) {
+  return "result:" + id;
+}
 
 int allowed_retries(const Envelope& envelope, const TaskOptions& options) {
-  if (const auto policy = envelope.meta.find("stem.retryPolicy"); policy != envelope.meta.end() && policy->is_object())
+  if (const auto policy = envelope.meta.find("stem.retryPolicy");
+      policy != envelope.meta.end() && policy->is_object())
     if (const auto asked = policy->find("maxRetries"); asked != policy->end() && asked->is_number_integer())
       return static_cast<int>(std::clamp<std::int64_t>(asked->get<std::int64_t>(), 0, 1000000));
   return options.max_retries.value_or(envelope.max_retries);
 }
 
-Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason, Failure failure,
-                       const AttemptTimes& times, const AttemptRules& rules) {
+Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason,
+                       Failure failure, const AttemptTimes& times, const AttemptRules& rules) {
   auto meta = base_meta(delivery, task, times, rules);
-  meta["failedAt"] = format_time(times.ended);
-  meta["deadReason"] = reason;
-  Json dead_meta{{"error", failure.message}, {"errorType", failure.type}, {"task", task}, {"worker", rules.node}};
+  meta.text("failedAt", format_time(times.ended));
+  meta.text("deadReason", reason);
+  Json dead_meta{
+      {"error", failure.message}, {"errorType", failure.type}, {"task", task}, {"worker", rules.node}};
   failure.retryable = false;
   return {delivery.receipt, DeadLetter{reason, std::move(dead_meta)},
           record(delivery, TaskState::failed, nullptr, std::move(failure), std::move(meta), rules)};
@@ -52,28 +62,33 @@ Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, co
     return settle_dead(delivery, envelope.name, "max-retries-exhausted", std::move(failure), times, rules);
 
   const auto& policy = options.retry ? *options.retry : rules.retry;
-  const auto wait = delay ? std::clamp(*delay, Duration::zero(), longest_delay) : policy.delay(delivery.attempt, random);
+  const auto wait =
+      delay ? std::clamp(*delay, Duration::zero(), longest_delay) : policy.delay(delivery.attempt, random);
   auto meta = base_meta(delivery, envelope.name, times, rules);
-  meta["failedAt"] = format_time(times.ended);
-  meta["retryDelayMs"] = duration_cast<milliseconds>(wait).count();
+  meta.text("failedAt", format_time(times.ended));
+  meta.number("retryDelayMs", duration_cast<milliseconds>(wait).count());
   return {delivery.receipt, RetryAt{times.ended + wait},
           record(delivery, TaskState::retried, nullptr, std::move(failure), std::move(meta), rules)};
 }
 
 Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
-                          Outcome outcome, const AttemptTimes& times, const AttemptRules& rules, double random) {
+                          Outcome outcome, const AttemptTimes& times, const AttemptRules& rules,
+                          double random) {
   if (auto* done = std::get_if<Done>(&outcome)) {
     auto meta = base_meta(delivery, envelope.name, times, rules);
-    meta["completedAt"] = format_time(times.ended);
-    return {delivery.receipt, Ack{},
-            record(delivery, TaskState::succeeded, std::move(done->value), std::nullopt, std::move(meta), rules)};
+    meta.text("completedAt", format_time(times.ended));
+    return {
+        delivery.receipt, Ack{},
+        record(delivery, TaskState::succeeded, std::move(done->value), std::nullopt, std::move(meta), rules)};
   }
   if (auto* retry = std::get_if<Retry>(&outcome))
-    return settle_failure(delivery, envelope, options, Failure{"retry", std::move(retry->reason)}, retry->delay, times,
-                          rules, random);
+    return settle_failure(delivery, envelope, options, Failure{"retry", std::move(retry->reason)},
+                          retry->delay, times, rules, random);
   if (auto* dead = std::get_if<Dead>(&outcome))
-    return settle_dead(delivery, envelope.name, "discarded", Failure{"dead", std::move(dead->reason), false}, times, rules);
-  // At the least a moment later, behind the others: a job that nobody wants now must not spin at the head of its queue.
+    return settle_dead(delivery, envelope.name, "discarded", Failure{"dead", std::move(dead->reason), false},
+                       times, rules);
+  // At the least a moment later, behind the others: a job that nobody wants now must not spin at the head of
+  // its queue.
   const auto delay = std::clamp<Duration>(std::get<PutBack>(outcome).delay, milliseconds{100}, longest_delay);
   return {delivery.receipt, Release{times.ended + delay}, std::nullopt};
 }
@@ -81,9 +96,9 @@ Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, co
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,
                            double fraction, const std::string& note, const AttemptRules& rules) {
   auto meta = base_meta(delivery, task, times, rules);
-  meta["progress"] = fraction;
-  meta["progressAt"] = format_time(times.ended);
-  if (!note.empty()) meta["progressNote"] = note;
+  meta.fraction("progress", fraction);
+  meta.text("progressAt", format_time(times.ended));
+  if (!note.empty()) meta.text("progressNote", note);
   return record(delivery, TaskState::running, nullptr, std::nullopt, std::move(meta), rules);
 }
 

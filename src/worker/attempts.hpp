@@ -30,17 +30,18 @@ struct AttemptTimes {
 /// What becomes of a job whose handler ended with `outcome`: the settlement and the record that goes with it.
 /// `random` is uniform in [0, 1), for the jitter of a retry.
 Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
-                          Outcome outcome, const AttemptTimes& times, const AttemptRules& rules, double random);
+                          Outcome outcome, const AttemptTimes& times, const AttemptRules& rules,
+                          double random);
 
-/// The same for an attempt that failed: tried again if retries are left, else dead with reason `max-retries-exhausted`.
-/// `delay` overrides the retry policy's.
+/// The same for an attempt that failed: tried again if retries are left, else dead with reason
+/// `max-retries-exhausted`. `delay` overrides the retry policy's.
 Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
                           Failure failure, std::optional<Duration> delay, const AttemptTimes& times,
                           const AttemptRules& rules, double random);
 
 /// For a job that can never run here: malformed, unknown task, handed out too often.
-Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason, Failure failure,
-                       const AttemptTimes& times, const AttemptRules& rules);
+Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason,
+                       Failure failure, const AttemptTimes& times, const AttemptRules& rules);
 
 /// The record of a job that is running, with how far it says it is.
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

@@ -35,11 +35,13 @@ bool BrokerLink::fail(const Error& error) {
     const std::lock_guard lock(mutex_);
     trouble_ = error;
   }
-  const bool passing = error.code() == Exit::unavailable || error.code() == Exit::try_again || error.code() == Exit::cannot_create;
+  const bool passing = error.code() == Exit::unavailable || error.code() == Exit::try_again ||
+                       error.code() == Exit::cannot_create;
   const LogEvent event(LogEvent::broker_lost);
   if (passing) {
     if (failures_ == 0) spdlog::error("{}; trying again", error.what());
-    next_try_ = clock_.steady() + RetryPolicy{std::chrono::milliseconds{100}, std::chrono::seconds{5}}.delay(failures_++, 0.5);
+    next_try_ = clock_.steady() +
+                RetryPolicy{std::chrono::milliseconds{100}, std::chrono::seconds{5}}.delay(failures_++, 0.5);
   } else {
     spdlog::critical("{}", error.what());
     broken_ = true;

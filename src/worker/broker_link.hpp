@@ -9,15 +9,17 @@
 
 namespace stem {
 
-/// How the conversation with the broker fares. A failure that may pass (69 unreachable, 75 busy, 73 disk full) is waited
-/// out with pauses that grow from 100 ms to 5 s, and logged once; any other is the end. ask(), hurry() and the pause are
-/// the broker thread's own; the rest may be read by any thread.
+/// How the conversation with the broker fares. A failure that may pass (69 unreachable, 75 busy, 73 disk
+/// full) is waited out with pauses that grow from 100 ms to 5 s, and logged once; any other is the end.
+/// ask(), hurry() and the pause are the broker thread's own; the rest may be read by any thread.
 class BrokerLink {
  public:
   /// `changed` is called, on the broker thread, when the broker is reached, is lost, or has failed for good.
-  BrokerLink(const Clock& clock, std::function<void()> changed) : clock_(clock), changed_(std::move(changed)) {}
+  BrokerLink(const Clock& clock, std::function<void()> changed)
+      : clock_(clock), changed_(std::move(changed)) {}
 
-  /// Runs one conversation. False if it failed, or a failure is still being waited out: then nothing was changed.
+  /// Runs one conversation. False if it failed, or a failure is still being waited out: then nothing was
+  /// changed.
   bool ask(const std::function<void()>& call);
   /// From now on each ask() tries, without a pause.
   void hurry() { hurried_ = true; }

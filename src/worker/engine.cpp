@@ -15,19 +15,13 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-/// How long outcomes may gather while executors still have jobs at hand: the price of a larger batch in latency.
+/// How long outcomes may gather while executors still have jobs at hand: the price of a larger batch in
+/// latency.
 constexpr Duration linger = milliseconds{2};
-/// Jobs are leased ahead for this long a stretch of work, where that is more than the prefetch multiplier asks for.
+/// Jobs are leased ahead for this long a stretch of work, where that is more than the prefetch multiplier
+/// asks for.
 constexpr Duration ahead_for = milliseconds{20};
 constexpr Duration sweep_every = std::chrono::minutes{5};
-
-/// Receipts to look others up in: by lease, not by job, for this process may hold the same job twice, once in vain.
-std::set<std::pair<std::int64_t, std::int64_t>> keys_of(const std::vector<Receipt>& receipts) {
-  std::set<std::pair<std::int64_t, std::int64_t>> keys;
-  for (const auto& receipt : receipts) keys.emplace(receipt.job, receipt.token);
-  return keys;
-}
-std::pair<std::int64_t, std::int64_t> key(const Receipt& receipt) { return {receipt.job, receipt.token}; }
 
 /// A record that cannot be read is overwritten.
 bool is_final_record(const std::string& wire) {
@@ -40,25 +34,12 @@ bool is_final_record(const std::string& wire) {
 
 }  // namespace
 
-EngineOptions engine_options(const Config& config) {
-  EngineOptions options;
-  options.node = config.node.empty() ? "worker" : config.node;
-  options.queues = config.queues.empty() ? std::vector{config.default_queue} : config.queues;
-  options.concurrency =
-      config.concurrency > 0 ? config.concurrency : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  options.prefetch_multiplier = config.prefetch_multiplier;
-  options.lease = config.lease;
-  options.soft_time_limit = config.soft_time_limit;
-  options.hard_time_limit = config.hard_time_limit;
-  options.rules = {options.node, config.max_deliveries, config.retry, config.result_ttl};
-  return options;
-}
-
 Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& storage, const Clock& clock)
     : options_(std::move(options)),
       storage_(storage),
       clock_(clock),
-      shared_{tasks, clock, options_.rules, options_.soft_time_limit, options_.hard_time_limit, {}, {}, [this] { wake_.set(); }},
+      shared_{tasks, clock, options_.rules,         options_.soft_time_limit, options_.hard_time_limit,
+              {},    {},    [this] { wake_.set(); }},
       link_(clock, [this] { announce(true); }),
       queues_(options_.queues) {}
 
@@ -74,7 +55,8 @@ void Engine::start() {
   ahead_ = base();
   loop_turned_ = now.time_since_epoch().count();
   next_sweep_ = now + seconds{30};
-  broker_fd_ = storage_.broker->wake_fd();  // before the first fetch, so that nothing published after it is missed
+  broker_fd_ =
+      storage_.broker->wake_fd();  // before the first fetch, so that nothing published after it is missed
   for (int i = 0; i < options_.concurrency; ++i) executors_.emplace_back([this] { executor_loop(); });
   broker_thread_ = std::thread([this] { broker_loop(); });
 }
@@ -86,7 +68,9 @@ void Engine::enter(Phase phase) {
   wake_.set();
 }
 
-void Engine::quiet() { enter(Phase::quiet); }
+void Engine::quiet() {
+  enter(Phase::quiet);
+}
 
 void Engine::cancel() {
   shared_.stopping = true;
@@ -113,6 +97,7 @@ std::vector<std::string> Engine::queues() const {
 }
 
 void Engine::executor_loop() {
+  pthread_setname_np(pthread_self(), "stem-executor");
   Executor executor(shared_);
   while (LeasedJob* job = work_.take()) {
     executor.run(*job);
@@ -172,8 +157,8 @@ void Engine::collect() {
   announcement_due_ = true;
 }
 
-/// What no handler has begun, and need not begin here: after quiet() all of it; else what was leased ahead for a pace
-/// that the handlers no longer have, so that other workers may run it.
+/// What no handler has begun, and need not begin here: after quiet() all of it; else what was leased ahead
+/// for a pace that the handlers no longer have, so that other workers may run it.
 void Engine::put_back() {
   const bool stopping = phase_ != Phase::running;
   const auto keep = stopping ? 0 : base();
@@ -202,17 +187,21 @@ void Engine::put_back() {
 void Engine::expire() {
   const auto now = clock_.steady();
   for (auto& job : jobs_) {
-    if (job->stage != LeasedJob::Stage::running || job->decided || !job->hard_deadline || now < *job->hard_deadline) continue;
+    if (job->stage != LeasedJob::Stage::running || job->decided || !job->hard_deadline ||
+        now < *job->hard_deadline)
+      continue;
     if (!job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) continue;
     ++shared_.counters.stuck;
     job->cancelled = true;
     const auto limit = duration_cast<Duration>(*job->hard_deadline - job->started);
     const LogScope scope(job->delivery.id, job->envelope.name, job->delivery.queue, job->delivery.attempt);
-    spdlog::error("ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
-                  format_duration(limit), options_.concurrency);
-    decide(*job, settle_failure(job->delivery, job->envelope, job->task->options,
-                                {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)}, std::nullopt,
-                                {job->started_at, clock_.wall()}, options_.rules, 0.5));
+    spdlog::error(
+        "ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
+        format_duration(limit), options_.concurrency);
+    decide(*job,
+           settle_failure(job->delivery, job->envelope, job->task->options,
+                          {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
+                          std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5));
     announce(true);
   }
 }
@@ -231,9 +220,10 @@ void Engine::write_progress() {
       auto& results = *storage_.results;
       const auto before = results.get(result_key(job->delivery.id));
       if (before && is_final_record(before->value)) return;
-      results.compare_and_set(progress_record(job->delivery, job->envelope.name, {job->started_at, clock_.wall()},
-                                              progress->first, progress->second, options_.rules),
-                              before ? before->version : 0);
+      results.compare_and_set(
+          progress_record(job->delivery, job->envelope.name, {job->started_at, clock_.wall()},
+                          progress->first, progress->second, options_.rules),
+          before ? before->version : 0);
     });
     if (written) continue;
     const std::lock_guard lock(job->progress_mutex);
@@ -257,7 +247,8 @@ void Engine::renew() {
     // A handler that says "still at it" in a tight loop costs no more than a few renewals a lease.
     if (asked <= options_.lease && now - job->renewed_at < options_.lease / 10) continue;
     const bool done = ask([&] {
-      const auto gone = storage_.broker->renew(std::span(&job->delivery.receipt, 1), std::max(asked, options_.lease));
+      const auto gone =
+          storage_.broker->renew(std::span(&job->delivery.receipt, 1), std::max(asked, options_.lease));
       lost.insert(lost.end(), gone.begin(), gone.end());
       job->renewed_at = now;
     });
@@ -265,28 +256,30 @@ void Engine::renew() {
     if (!done) job->extend_micros.compare_exchange_strong(none, asked.count());
   }
   if (lost.empty()) return;
-  const auto gone = keys_of(lost);
+  // By lease, not by job: this process may hold the same job twice, once in vain.
+  const std::set<Receipt> gone(lost.begin(), lost.end());
   for (auto& job : jobs_) {
-    if (job->decided || !gone.contains(key(job->delivery.receipt))) continue;
+    if (job->decided || !gone.contains(job->delivery.receipt)) continue;
     // Another worker has it. The handler is asked to stop; a job that waits is never begun.
     job->cancelled = true;
-    if (job->advance(LeasedJob::Stage::queued, LeasedJob::Stage::given_back) || job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) {
+    if (job->advance(LeasedJob::Stage::queued, LeasedJob::Stage::given_back) ||
+        job->advance(LeasedJob::Stage::running, LeasedJob::Stage::abandoned)) {
       if (job->stage == LeasedJob::Stage::abandoned) ++shared_.counters.stuck;
       job->decided = job->settled = true;
       ++shared_.counters.lost;
-      spdlog::warn("the lease of {} was lost to another worker; raise STEM_VISIBILITY_TIMEOUT if this recurs", job->delivery.id);
+      spdlog::warn("the lease of {} was lost to another worker; raise STEM_VISIBILITY_TIMEOUT if this recurs",
+                   job->delivery.id);
     }
   }
 }
 
 void Engine::decide(LeasedJob& job, Settlement settlement) {
-  if (unsettled_.empty()) first_unsettled_ = clock_.steady();
-  job.decided = true;
-  unsettled_.push_back(std::move(settlement));
-  unsettled_jobs_.push_back(&job);
+  unsettled_.add(job, std::move(settlement), clock_.steady());
 }
 
-void Engine::release(LeasedJob& job) { decide(job, {job.delivery.receipt, Release{clock_.wall()}, std::nullopt}); }
+void Engine::release(LeasedJob& job) {
+  decide(job, {job.delivery.receipt, Release{clock_.wall()}, std::nullopt});
+}
 
 std::size_t Engine::base() const {
   const auto free = std::max(0, options_.concurrency - shared_.counters.stuck);
@@ -303,13 +296,15 @@ Demand Engine::demand() const {
   return demand;
 }
 
-/// Jobs here whose end is not known: those that wait and those that run, but for handlers that run on in vain.
+/// Jobs here whose end is not known: those that wait and those that run, but for handlers that run on in
+/// vain.
 std::size_t Engine::undecided() const {
-  return static_cast<std::size_t>(std::count_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return !job->decided; }));
+  return static_cast<std::size_t>(
+      std::count_if(jobs_.begin(), jobs_.end(), [](const auto& job) { return !job->decided; }));
 }
 
 bool Engine::lingers(SteadyTime now) const {
-  return phase_ == Phase::running && work_.size() > ahead_ / 2 && now < first_unsettled_ + linger;
+  return phase_ == Phase::running && work_.size() > ahead_ / 2 && now < unsettled_.since() + linger;
 }
 
 /// One round trip: ends leases, takes new ones.
@@ -323,79 +318,36 @@ void Engine::exchange() {
   // The handlers' pace since the last exchange says how far ahead to lease.
   if (!unsettled_.empty()) {
     const auto passed = std::max(duration_cast<Duration>(now - last_exchange_), Duration{milliseconds{1}});
-    const auto pace = unsettled_.size() * static_cast<std::size_t>(ahead_for / Duration{1}) / static_cast<std::size_t>(passed.count());
+    const auto pace = unsettled_.size() * static_cast<std::size_t>(ahead_for / Duration{1}) /
+                      static_cast<std::size_t>(passed.count());
     ahead_ = std::clamp(pace, base(), std::max(base(), std::min(ahead_ * 2, options_.most_ahead)));
   }
   last_exchange_ = now;
 
   const bool ok = ask([&] {
-    if (!storage_.broker->keeps_records_of(*storage_.results)) write_records();
-    auto answer = storage_.broker->exchange(unsettled_, wanted);
-    accept(answer.lost);
+    if (!storage_.broker->keeps_records_of(*storage_.results))
+      unsettled_.write_records(storage_, options_.lease);
+    auto answer = storage_.broker->exchange(unsettled_.settlements(), wanted);
+    if (!unsettled_.empty()) announcement_due_ = true;
+    unsettled_.taken(answer.lost);
     const bool full = answer.deliveries.size() == wanted.limit;
     deliver(std::move(answer.deliveries));
     if (wanted.limit > 0 && !full) {
       look_ = false;
       next_look_ = clock_.steady() + recheck;  // stays if the question below fails
       if (const auto due = storage_.broker->next_due(wanted.queues))
-        next_look_ = clock_.steady() + std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck);
+        next_look_ = clock_.steady() +
+                     std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck);
     }
   });
   // Told to end now, with a broker that does not answer: the leases will run out, nothing is lost.
-  if (!ok && phase_ == Phase::halted) drop_unsettled();
+  if (!ok && phase_ == Phase::halted) unsettled_.drop();
   if (ok && now >= next_sweep_) {
     // A little at a time, between other work.
     std::size_t swept = 0;
     ask([&] { swept = storage_.results->sweep(); });
     next_sweep_ = now + (swept > 0 ? milliseconds{100} : duration_cast<milliseconds>(sweep_every));
   }
-}
-
-/// Where records and jobs are in two systems: the record first, so that an acknowledged job always has one; and only for
-/// leases that are still ours, or a successor's record would be overwritten.
-void Engine::write_records() {
-  std::vector<Receipt> leases;
-  for (const auto& settlement : unsettled_)
-    if (settlement.record) leases.push_back(settlement.receipt);
-  if (leases.empty()) return;
-  const auto lost = keys_of(storage_.broker->renew(leases, options_.lease));
-  std::vector<StoreWrite> records;
-  for (auto& settlement : unsettled_)
-    if (settlement.record && !lost.contains(key(settlement.receipt))) records.push_back(*settlement.record);
-  if (!records.empty()) storage_.results->put(records);
-}
-
-/// Whatever has not been settled is left to the end of its lease.
-void Engine::drop_unsettled() {
-  for (auto* job : unsettled_jobs_) job->settled = true;
-  unsettled_.clear();
-  unsettled_jobs_.clear();
-}
-
-/// The broker has taken all settlements but those of lost leases.
-void Engine::accept(const std::vector<Receipt>& lost) {
-  const auto refused = keys_of(lost);
-  for (std::size_t i = 0; i < unsettled_.size(); ++i) {
-    unsettled_jobs_[i]->settled = true;
-    auto& counters = shared_.counters;
-    if (refused.contains(key(unsettled_[i].receipt))) {
-      ++counters.lost;
-      spdlog::warn("{} ended after its lease was lost to another worker; it may run twice", unsettled_jobs_[i]->delivery.id);
-    } else if (std::holds_alternative<Ack>(unsettled_[i].disposition)) {
-      ++counters.done;
-    } else if (std::holds_alternative<RetryAt>(unsettled_[i].disposition)) {
-      ++counters.retried;
-    } else if (const auto* dead = std::get_if<DeadLetter>(&unsettled_[i].disposition)) {
-      ++counters.failed;
-      // Not the handler's thread, but of its job: whoever looks for the job in the journal finds this.
-      const auto& job = *unsettled_jobs_[i];
-      const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
-      spdlog::error("went to the dead-letter queue: {}: {}", dead->reason, dead->meta.value("error", ""));
-    }
-  }
-  if (!unsettled_.empty()) announcement_due_ = true;
-  unsettled_.clear();
-  unsettled_jobs_.clear();
 }
 
 void Engine::deliver(std::vector<Delivery> deliveries) {
@@ -405,7 +357,8 @@ void Engine::deliver(std::vector<Delivery> deliveries) {
     next_renewal_ = now + options_.lease / 3;
     last_collected_ = now;
   }
-  bool suspected = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& job) { return !job->decided && is_suspect(job->delivery); });
+  bool suspected = std::any_of(jobs_.begin(), jobs_.end(),
+                               [&](const auto& job) { return !job->decided && is_suspect(job->delivery); });
   std::vector<LeasedJob*> fresh;
   fresh.reserve(deliveries.size());
   for (auto& delivery : deliveries) {
@@ -426,8 +379,8 @@ void Engine::deliver(std::vector<Delivery> deliveries) {
   announcement_due_ = true;
 }
 
-/// A job that has been handed out often without an end may be what ends its workers. One at a time is taken, so that it
-/// goes to the dead-letter queue alone, and not its neighbours with it.
+/// A job that has been handed out often without an end may be what ends its workers. One at a time is taken,
+/// so that it goes to the dead-letter queue alone, and not its neighbours with it.
 bool Engine::is_suspect(const Delivery& delivery) const {
   return options_.rules.max_deliveries > 0 && delivery.deliveries > options_.rules.max_deliveries / 2;
 }
@@ -447,7 +400,7 @@ bool Engine::ask(const std::function<void()>& call) {
   if (link_.ask(call)) return true;
   if (link_.broken() && phase_ != Phase::halted) {
     halt();
-    drop_unsettled();
+    unsettled_.drop();
     for (auto& job : jobs_) job->settled = true;
   }
   return false;
@@ -472,13 +425,14 @@ void Engine::rest() {
 
   const auto next_try = link_.next_try();
   const bool lingering = !unsettled_.empty() && next_try <= now && lingers(now);
-  if (lingering) at_most(first_unsettled_ + linger);
+  if (lingering) at_most(unsettled_.since() + linger);
   if (!unsettled_.empty() && !lingering) at_most(std::max(next_try, now));
   if (!jobs_.empty()) {
     at_most(std::max(next_renewal_, next_try));
     at_most(now + seconds{1});
     for (const auto& job : jobs_)
-      if (job->stage == LeasedJob::Stage::running && !job->decided && job->hard_deadline) at_most(*job->hard_deadline);
+      if (job->stage == LeasedJob::Stage::running && !job->decided && job->hard_deadline)
+        at_most(*job->hard_deadline);
   }
   if (phase_ == Phase::running && base() > 0) {
     if (look_ && demand().limit > ahead_ / 2) at_most(next_try);

@@ -2,9 +2,7 @@
 
 #include <sys/types.h>
 
-#include <list>
 #include <memory>
-#include <stem/config.hpp>
 #include <stem/task.hpp>
 #include <string>
 #include <thread>
@@ -12,38 +10,27 @@
 
 #include "storage/open.hpp"
 #include "worker/broker_link.hpp"
+#include "worker/engine_options.hpp"
 #include "worker/executor.hpp"
 #include "worker/signal_fd.hpp"
+#include "worker/unsettled.hpp"
 #include "worker/work_queue.hpp"
 
 namespace stem {
 
-/// What one worker needs to know. Made from a Config by engine_options().
-struct EngineOptions {
-  std::string node = "worker";
-  std::vector<std::string> queues{"default"};  ///< at the start; serve() changes them
-  int concurrency = 1;
-  int prefetch_multiplier = 2;
-  std::size_t most_ahead = 1000;  ///< jobs held at once, however quick the handlers are
-  Duration lease = std::chrono::seconds{30};
-  Duration soft_time_limit{}, hard_time_limit{};
-  AttemptRules rules;
-};
-
-/// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).
-EngineOptions engine_options(const Config& config);
-
 /// Jobs from the broker to handlers and their outcomes back. One broker thread leases and settles in batches;
-/// `concurrency` executor threads run handlers. All functions are for one controlling thread, and return at once.
+/// `concurrency` executor threads run handlers. All functions are for one controlling thread, and return at
+/// once.
 ///
-/// What ends each wait: executors wait for the work queue, which close() ends. The broker thread waits for its own
-/// event descriptor, the broker's, and a time-out of at most `recheck`; a broker call ends by the adapter's time-outs.
-/// If the process dies here, its leases run out and the jobs are handed to others.
+/// What ends each wait: executors wait for the work queue, which close() ends. The broker thread waits for
+/// its own event descriptor, the broker's, and a time-out of at most `recheck`; a broker call ends by the
+/// adapter's time-outs. If the process dies here, its leases run out and the jobs are handed to others.
 class Engine {
  public:
-  Engine(EngineOptions options, const Registry& tasks, const Storage& storage, const Clock& clock = Clock::system());
-  /// As halt(); then waits for handlers that still run, so nothing they use goes away. Check idle() before if that
-  /// must not take for ever.
+  Engine(EngineOptions options, const Registry& tasks, const Storage& storage,
+         const Clock& clock = Clock::system());
+  /// As halt(); then waits for handlers that still run, so nothing they use goes away. Check idle() before if
+  /// that must not take for ever.
   ~Engine();
 
   void start();
@@ -51,7 +38,8 @@ class Engine {
   void quiet();
   /// quiet(), and running handlers are asked to return (TaskContext::cancelled).
   void cancel();
-  /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for nothing.
+  /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for
+  /// nothing.
   void halt();
   /// From now on, take jobs of these queues. Thread-safe, as queues() is.
   void serve(std::vector<std::string> queues);
@@ -61,18 +49,20 @@ class Engine {
   /// Whether no handler runs.
   bool idle() const { return shared_.counters.busy == 0; }
 
-  /// Readable when something happened that the main loop may want to show: at most once a second, and at once when the
-  /// broker is reached or lost, for stuck handlers, and for the end.
+  /// Readable when something happened that the main loop may want to show: at most once a second, and at once
+  /// when the broker is reached or lost, for stuck handlers, and for the end.
   SignalFd& events() { return events_; }
 
   const Counters& counters() const { return shared_.counters; }
   const EngineOptions& options() const { return options_; }
   int inflight() const { return inflight_; }  ///< jobs leased to this process
   const BrokerLink& link() const { return link_; }
-  /// When the broker thread last went round. It does so at least every `recheck` plus the time of one broker call.
+  /// When the broker thread last went round. It does so at least every `recheck` plus the time of one broker
+  /// call.
   SteadyTime loop_turned() const { return SteadyTime{SteadyTime::duration{loop_turned_}}; }
 
-  /// The longest sleep: a publisher that dies between its commit and its wake-up call delays a job by no more.
+  /// The longest sleep: a publisher that dies between its commit and its wake-up call delays a job by no
+  /// more.
   static constexpr Duration recheck = std::chrono::seconds{5};
 
  private:
@@ -93,11 +83,8 @@ class Engine {
 
   void decide(LeasedJob& job, Settlement settlement);
   void release(LeasedJob& job);
-  void accept(const std::vector<Receipt>& lost);
   void deliver(std::vector<Delivery> deliveries);
   bool ask(const std::function<void()>& call);
-  void write_records();
-  void drop_unsettled();
   bool is_suspect(const Delivery& delivery) const;
   std::size_t undecided() const;
   std::size_t base() const;
@@ -126,17 +113,16 @@ class Engine {
   std::vector<LeasedJob*> returned_;  ///< finished or abandoned jobs that executors hand back
 
   // The broker thread's own.
-  std::list<std::unique_ptr<LeasedJob>> jobs_;
-  std::vector<Settlement> unsettled_;  ///< outcomes that the broker has not taken yet
-  std::vector<LeasedJob*> unsettled_jobs_;   ///< whose they are, in the same order
-  SteadyTime first_unsettled_{}, last_collected_{}, last_exchange_{};
+  std::vector<std::unique_ptr<LeasedJob>> jobs_;
+  Unsettled unsettled_{shared_.counters};
+  SteadyTime last_collected_{}, last_exchange_{};
   SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
   bool announcement_due_ = false;
-  bool look_ = true;                     ///< there may be jobs to fetch
+  bool look_ = true;  ///< there may be jobs to fetch
   int announced_busy_ = 0;
-  std::size_t ahead_ = 0;                ///< jobs to hold at once; follows the pace of the handlers
-  std::atomic<bool> lingering_{false};   ///< the broker thread lets outcomes gather
+  std::size_t ahead_ = 0;               ///< jobs to hold at once; follows the pace of the handlers
+  std::atomic<bool> lingering_{false};  ///< the broker thread lets outcomes gather
 
   std::vector<std::thread> executors_;
   std::thread broker_thread_;

@@ -18,8 +18,8 @@ namespace {
 /// The exception's type as its author wrote it: `std::runtime_error`.
 std::string type_name(const std::type_info& type) {
   int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
-                                                         &std::free);
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
   return name ? name.get() : type.name();
 }
 
@@ -47,7 +47,8 @@ void Executor::run(LeasedJob& job) {
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
   if (job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished)) {
-    // Large arguments go here, on one of many threads, not on the broker thread. The name stays: it may be read there.
+    // Large arguments go here, on one of many threads, not on the broker thread. The name stays: it may be
+    // read there.
     job.envelope.args = job.envelope.meta = nullptr;
     job.envelope.headers.clear();
   } else {
@@ -61,20 +62,23 @@ Settlement Executor::attempt(LeasedJob& job) {
   job.started_at = shared_.clock.wall();
 
   if (rules.max_deliveries > 0 && job.delivery.deliveries > rules.max_deliveries)
-    return settle_dead(job.delivery, "", "max-deliveries-exceeded",
-                       {"max-deliveries-exceeded", "handed out " + std::to_string(job.delivery.deliveries - 1) +
-                                                       " times without an end; its workers were lost"},
-                       now(), rules);
+    return settle_dead(
+        job.delivery, "", "max-deliveries-exceeded",
+        {"max-deliveries-exceeded", "handed out " + std::to_string(job.delivery.deliveries - 1) +
+                                        " times without an end; its workers were lost"},
+        now(), rules);
   try {
     job.envelope = envelope_from_wire(job.delivery.wire);
   } catch (const Error& error) {
-    return settle_dead(job.delivery, "", "malformed-envelope", {"malformed-envelope", error.what()}, now(), rules);
+    return settle_dead(job.delivery, "", "malformed-envelope", {"malformed-envelope", error.what()}, now(),
+                       rules);
   }
   job.task = shared_.tasks.find(job.envelope.name);
   if (!job.task)
-    return settle_dead(job.delivery, job.envelope.name, "unregistered-task",
-                       {"unregistered-task", "no task '" + printable(job.envelope.name) + "' on node " + rules.node}, now(),
-                       rules);
+    return settle_dead(
+        job.delivery, job.envelope.name, "unregistered-task",
+        {"unregistered-task", "no task '" + printable(job.envelope.name) + "' on node " + rules.node}, now(),
+        rules);
 
   job.started = shared_.clock.steady();
   if (const auto soft = limit(job.task->options.soft_time_limit, shared_.soft_time_limit))
@@ -95,8 +99,8 @@ Settlement Executor::attempt(LeasedJob& job) {
     auto failure = failure_now();
     spdlog::warn("attempt {} of {} failed: {}: {}", job.delivery.attempt + 1, job.envelope.name, failure.type,
                  failure.message);
-    return settle_failure(job.delivery, job.envelope, job.task->options, std::move(failure), std::nullopt, now(), rules,
-                          chance);
+    return settle_failure(job.delivery, job.envelope, job.task->options, std::move(failure), std::nullopt,
+                          now(), rules, chance);
   }
 }
 

@@ -17,17 +17,18 @@ struct ExecutorShared {
   AttemptRules rules;
   Duration soft_time_limit, hard_time_limit;  ///< where a task has none of its own; 0 = none
   Counters counters;
-  std::atomic<bool> stopping{false};      ///< handlers are asked to return
-  std::function<void()> nudge;            ///< wakes the broker thread; thread-safe
+  std::atomic<bool> stopping{false};  ///< handlers are asked to return
+  std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
 };
 
-/// Runs jobs one after another on the thread that calls it: parse, match to a handler, call it, turn what it says or
-/// throws into a settlement. Whatever a handler throws stays here.
+/// Runs jobs one after another on the thread that calls it: parse, match to a handler, call it, turn what it
+/// says or throws into a settlement. Whatever a handler throws stays here.
 class Executor {
  public:
   explicit Executor(ExecutorShared& shared) : shared_(shared), random_(std::random_device{}()) {}
 
-  /// After it, `job.settlement` is set and the job is finished, or the broker thread has abandoned it meanwhile.
+  /// After it, `job.settlement` is set and the job is finished, or the broker thread has abandoned it
+  /// meanwhile.
   void run(LeasedJob& job);
 
  private:

@@ -9,11 +9,17 @@
 
 namespace stem {
 
-int JobContext::max_retries() const { return allowed_retries(job_.envelope, job_.task->options); }
+int JobContext::max_retries() const {
+  return allowed_retries(job_.envelope, job_.task->options);
+}
 
-spdlog::logger& JobContext::log() { return *spdlog::default_logger_raw(); }
+spdlog::logger& JobContext::log() {
+  return *spdlog::default_logger_raw();
+}
 
-void JobContext::heartbeat() { extend_lease(Duration{1}); }
+void JobContext::heartbeat() {
+  extend_lease(Duration{1});
+}
 
 void JobContext::extend_lease(Duration length) {
   job_.extend_micros = std::max<std::int64_t>(length.count(), 1);

@@ -10,8 +10,10 @@ namespace stem {
 /// The TaskContext of one running job.
 class JobContext final : public TaskContext {
  public:
-  /// `stopping` is read by cancelled(); `nudge` wakes the broker thread. Both outlive the context, as `job` does.
-  JobContext(LeasedJob& job, const std::atomic<bool>& stopping, const Clock& clock, const std::function<void()>& nudge)
+  /// `stopping` is read by cancelled(); `nudge` wakes the broker thread. Both outlive the context, as `job`
+  /// does.
+  JobContext(LeasedJob& job, const std::atomic<bool>& stopping, const Clock& clock,
+             const std::function<void()>& nudge)
       : job_(job), stopping_(stopping), clock_(clock), nudge_(nudge) {}
 
   const std::string& id() const override { return job_.envelope.id; }

@@ -10,12 +10,12 @@
 
 namespace stem {
 
-/// One delivery on its way through this process. Owned by the broker thread's list; an executor borrows it between
-/// taking it from the work queue and handing it back. `stage` decides who may touch what.
+/// One delivery on its way through this process. Owned by the broker thread's list; an executor borrows it
+/// between taking it from the work queue and handing it back. `stage` decides who may touch what.
 struct LeasedJob {
-  /// queued → running → finished is the executor's way. The broker thread turns queued into given_back (shutdown,
-  /// lost lease) and running into abandoned (hard time limit, hard stop, lost lease): then it settles the job itself
-  /// or not at all, and the executor's outcome counts for nothing.
+  /// queued → running → finished is the executor's way. The broker thread turns queued into given_back
+  /// (shutdown, lost lease) and running into abandoned (hard time limit, hard stop, lost lease): then it
+  /// settles the job itself or not at all, and the executor's outcome counts for nothing.
   enum class Stage { queued, running, finished, given_back, abandoned };
 
   explicit LeasedJob(Delivery leased) : delivery(std::move(leased)) {}

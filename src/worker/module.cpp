@@ -15,9 +15,12 @@ void load_module(const std::string& path, Registry& tasks) {
   const std::string file = path.find('/') == std::string::npos ? "./" + path : path;
   struct stat info;
   if (stat(file.c_str(), &info) != 0)
-    throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input,
-                "task module " + path + ": " + std::strerror(errno) + "; --app takes the path of a shared object");
-  if (!S_ISREG(info.st_mode)) throw Error(Exit::config, "task module " + path + " is not a file; --app takes the path of a shared object");
+    throw Error(
+        errno == EACCES ? Exit::no_permission : Exit::no_input,
+        "task module " + path + ": " + std::strerror(errno) + "; --app takes the path of a shared object");
+  if (!S_ISREG(info.st_mode))
+    throw Error(Exit::config,
+                "task module " + path + " is not a file; --app takes the path of a shared object");
 
   // RTLD_NOW: a symbol that is missing is an error here, not in the middle of a job.
   void* module = dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -25,10 +28,13 @@ void load_module(const std::string& path, Registry& tasks) {
   const auto* abi = static_cast<const int*>(dlsym(module, "stem_module_abi_version"));
   const auto enter = reinterpret_cast<void (*)(Registry&)>(dlsym(module, "stem_register_tasks"));
   if (!abi || !enter)
-    throw Error(Exit::config, path + " is not a task module: it does not export stem_register_tasks; define it with STEM_MODULE (stem/module.hpp)");
+    throw Error(Exit::config, path +
+                                  " is not a task module: it does not export stem_register_tasks; define it "
+                                  "with STEM_MODULE (stem/module.hpp)");
   if (*abi != STEM_ABI_VERSION)
-    throw Error(Exit::config, "task module " + path + " was built for ABI version " + std::to_string(*abi) + ", this stem has " +
-                                  std::to_string(STEM_ABI_VERSION) + "; build it again with this version's headers");
+    throw Error(Exit::config, "task module " + path + " was built for ABI version " + std::to_string(*abi) +
+                                  ", this stem has " + std::to_string(STEM_ABI_VERSION) +
+                                  "; build it again with this version's headers");
   enter(tasks);
 }
 

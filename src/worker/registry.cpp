@@ -7,8 +7,9 @@ namespace stem {
 
 void Registry::add_handler(const std::string& name, Handler handler, TaskOptions options) {
   if (!is_name(name))
-    throw Error(Exit::config, "bad task name '" + printable(name) +
-                                  "'; a task name is 1 to 128 of A-Z a-z 0-9 _ . : - and starts with a letter or a digit");
+    throw Error(Exit::config,
+                "bad task name '" + printable(name) +
+                    "'; a task name is 1 to 128 of A-Z a-z 0-9 _ . : - and starts with a letter or a digit");
   if (!handler) throw Error(Exit::config, "task " + name + " has no handler");
   if (options.retry) options.retry->validate();
   if (!tasks_.try_emplace(name, Task{name, std::move(handler), std::move(options)}).second)

@@ -15,7 +15,8 @@ namespace stem {
 class SignalFd {
  public:
   SignalFd() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (fd_ < 0) throw Error(Exit::software, std::string("cannot make an event descriptor: ") + std::strerror(errno));
+    if (fd_ < 0)
+      throw Error(Exit::software, std::string("cannot make an event descriptor: ") + std::strerror(errno));
   }
   ~SignalFd() { close(fd_); }
   SignalFd(const SignalFd&) = delete;

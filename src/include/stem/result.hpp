@@ -3,6 +3,7 @@
 #include <optional>
 #include <stem/json.hpp>
 #include <string>
+#include <string_view>
 
 namespace stem {
 
@@ -42,6 +43,8 @@ struct Result {
 
 /// Throws Error (exit 65) if the value is nested deeper than 512 levels.
 std::string to_wire(const Result& result);
+/// The same with `meta`, the text of a JSON object, in place of the result's own.
+std::string to_wire(const Result& result, std::string_view meta);
 /// Throws Error (exit 65).
 Result result_from_wire(std::string_view wire);
 

@@ -1,0 +1,23 @@
+#include "worker/engine_options.hpp"
+
+#include <algorithm>
+#include <thread>
+
+namespace stem {
+
+EngineOptions engine_options(const Config& config) {
+  EngineOptions options;
+  options.node = config.node.empty() ? "worker" : config.node;
+  options.queues = config.queues.empty() ? std::vector{config.default_queue} : config.queues;
+  options.concurrency = config.concurrency > 0
+                            ? config.concurrency
+                            : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  options.prefetch_multiplier = config.prefetch_multiplier;
+  options.lease = config.lease;
+  options.soft_time_limit = config.soft_time_limit;
+  options.hard_time_limit = config.hard_time_limit;
+  options.rules = {options.node, config.max_deliveries, config.retry, config.result_ttl};
+  return options;
+}
+
+}  // namespace stem

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <stem/config.hpp>
+#include <string>
+#include <vector>
+
+#include "worker/attempts.hpp"
+
+namespace stem {
+
+/// What one worker needs to know. Made from a Config by engine_options().
+struct EngineOptions {
+  std::string node = "worker";
+  std::vector<std::string> queues{"default"};  ///< at the start; Engine::serve() changes them
+  int concurrency = 1;
+  int prefetch_multiplier = 2;
+  std::size_t most_ahead = 1000;  ///< jobs held at once, however quick the handlers are
+  Duration lease = std::chrono::seconds{30};
+  Duration soft_time_limit{}, hard_time_limit{};
+  AttemptRules rules;
+};
+
+/// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).
+EngineOptions engine_options(const Config& config);
+
+}  // namespace stem

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <vector>
+
+#include "storage/open.hpp"
+#include "worker/counters.hpp"
+#include "worker/leased_job.hpp"
+
+namespace stem {
+
+/// Outcomes that the broker has not taken yet, and whose they are. For the broker thread only.
+class Unsettled {
+ public:
+  explicit Unsettled(Counters& counters) : counters_(counters) {}
+
+  bool empty() const { return settlements_.empty(); }
+  std::size_t size() const { return settlements_.size(); }
+  const std::vector<Settlement>& settlements() const { return settlements_; }
+  SteadyTime since() const { return since_; }  ///< when the oldest of them came; meaningless if empty
+
+  void add(LeasedJob& job, Settlement settlement, SteadyTime now);
+
+  /// Where records and jobs are in two systems: the record first, so that an acknowledged job always has one;
+  /// and only for leases that are still ours, or a successor's record would be overwritten.
+  void write_records(const Storage& storage, Duration lease);
+
+  /// The broker has taken all of them, but for those of these lost leases.
+  void taken(const std::vector<Receipt>& lost);
+
+  /// Leaves them to the end of their leases.
+  void drop();
+
+ private:
+  Counters& counters_;
+  std::vector<Settlement> settlements_;
+  std::vector<LeasedJob*> jobs_;  ///< in the same order
+  SteadyTime since_{};
+};
+
+}  // namespace stem
