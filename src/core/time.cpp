@@ -1,11 +1,9 @@
-#include <spdlog/fmt/compile.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
 #include <cstdint>
-#include <iterator>
+#include <cstdlib>
 #include <stem/error.hpp>
 #include <stem/time.hpp>
 
@@ -115,10 +113,22 @@ std::string format_time(WallTime time) {
   const year_month_day date{day};
   const hh_mm_ss clock{time - day};
   const auto micros = clock.subseconds().count();
-  auto text = fmt::format(FMT_COMPILE("{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.{:03d}"), static_cast<int>(date.year()),
-                          static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                          clock.hours().count(), clock.minutes().count(), clock.seconds().count(), micros / 1000);
-  if (micros % 1000) fmt::format_to(std::back_inserter(text), FMT_COMPILE("{:03d}"), micros % 1000);
+  std::string text;
+  text.reserve(32);
+  const auto put = [&](std::int64_t number, std::int64_t highest_place, char after) {
+    for (auto place = highest_place; place > 0; place /= 10) text += static_cast<char>('0' + number / place % 10);
+    if (after) text += after;
+  };
+  const int year = static_cast<int>(date.year());
+  if (year < 0) text += '-';
+  put(std::abs(year), std::abs(year) > 9999 ? 10000 : 1000, '-');
+  put(static_cast<unsigned>(date.month()), 10, '-');
+  put(static_cast<unsigned>(date.day()), 10, 'T');
+  put(clock.hours().count(), 10, ':');
+  put(clock.minutes().count(), 10, ':');
+  put(clock.seconds().count(), 10, '.');
+  put(micros / 1000, 100, 0);
+  if (micros % 1000) put(micros % 1000, 100, 0);
   return text += 'Z';
 }
 

@@ -19,6 +19,7 @@
 #include "service/node_template.hpp"
 #include "service/pidfile.hpp"
 #include "service/signal_pipe.hpp"
+#include "service/start_text.hpp"
 
 namespace stem {
 namespace {
@@ -198,6 +199,7 @@ class Service {
     last_line_ = status_line(vitals);
     notify_.ready(last_line_);
     spdlog::info("ready: {}", vitals.status);
+    unmap_start_text();
     if (settings_.on_ready) settings_.on_ready();
   }
 

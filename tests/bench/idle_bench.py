@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an idle worker costs: memory (PSS of the whole process) and wake-ups a second, as /proc tells them.
 
-    idle_bench.py STEM MODULE [SECONDS]      the program, a task module of the tree
+    idle_bench.py STEM MODULE [SECONDS]      the program, and tests/modules/effects, which needs no library of its own
 """
 
 import json
@@ -41,7 +41,7 @@ with tempfile.TemporaryDirectory(prefix="stem-idle-") as here:
     try:
         # A worker that has worked: every executor has run a handler, every statement is prepared.
         for _ in range(20):
-            subprocess.run([stem, "enqueue", "files.sha256", "--args", '{"path": "/etc/passwd"}', "--wait"], env=env,
+            subprocess.run([stem, "enqueue", "effect.sleep", "--args", '{"ms": 0}', "--wait"], env=env,
                            check=True, stdout=subprocess.DEVNULL)
         time.sleep(2)
         before = switches(worker.pid)

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -116,7 +117,9 @@ def remove_cgroup(root):
 
 def private_directory(prefix):
     """Makes a directory in TMPDIR, and returns it with a lock on it that ends with this process."""
-    path = Path(tempfile.mkdtemp(prefix=prefix))
+    # Not mkdtemp(): nspawn makes the machine's name of it, and refuses one with `_` or `-` in some places.
+    path = Path(tempfile.gettempdir()) / (prefix + secrets.token_hex(6))
+    path.mkdir(mode=0o700)
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     return path, lock
