@@ -1,27 +1,30 @@
 #include "worker/work_queue.hpp"
 
-#include <algorithm>
-
 namespace stem {
 
 void WorkQueue::put(const std::vector<LeasedJob*>& jobs) {
-  std::size_t wake = 0;
+  bool wake;
   {
     const std::lock_guard lock(mutex_);
     jobs_.insert(jobs_.end(), jobs.begin(), jobs.end());
-    wake = std::min(waiting_, jobs.size());
+    wake = waiting_ > 0 && !jobs.empty();
   }
-  for (; wake > 0; --wake) filled_.notify_one();
+  if (wake) filled_.notify_one();
 }
 
 LeasedJob* WorkQueue::take() {
   std::unique_lock lock(mutex_);
+  const bool slept = jobs_.empty() && !closed_;
   ++waiting_;
   filled_.wait(lock, [&] { return closed_ || !jobs_.empty(); });
   --waiting_;
   if (jobs_.empty()) return nullptr;
   LeasedJob* job = jobs_.front();
   jobs_.pop_front();
+  // Whoever was woken wakes the next: the broker thread pays for one call, and quick jobs wake few threads.
+  const bool pass_on = slept && !jobs_.empty() && waiting_ > 0;
+  lock.unlock();
+  if (pass_on) filled_.notify_one();
   return job;
 }
 
