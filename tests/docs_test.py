@@ -99,7 +99,7 @@ def main():
     program = source / README_PROGRAM
     checks.check(f"docs: README.md holds {README_PROGRAM}, whole",
                  [] if program.exists() and program.read_text(encoding="utf-8") in blocks(readme, "cpp") else ["it does not"])
-    listed = re.findall(r"^\| `stem ([a-z ]+?)(?: [A-Z<\[-].*?)?`", readme, re.M)
+    listed = re.findall(r"^\| `stem ([a-z -]+?)(?: [A-Z<\[-].*?)?`", readme, re.M)
     checks.check("docs: the table in README.md has every command", difference(set(listed), "the table", set(known), "stem --help"))
     checks.finish()
 

@@ -28,7 +28,7 @@ LIBRARIES = {
     "sdbus-c++/": {"supervisor"},
     "sqlite3.h": {"storage"},
     "date/": {"core"},
-    "yaml-cpp/": {"core"},
+    "yaml-cpp/": {"cli"},
     "dlfcn.h": {"worker"},
     "systemd/": {"service", "supervisor"},
     "CLI/": {"cli"},

@@ -152,10 +152,10 @@ void Beat::load_all() {
 
 void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run) {
   drop(name);
-  if (!entry) return;
+  if (!entry || entry->value.empty()) return;  // deleted, or just being so
   auto& item = *items_.emplace(name, Item{entry->value, {}, {}}).first;
   try {
-    if (run) item.second.run = schedule_run_from_wire(run->value);
+    if (run && !run->value.empty()) item.second.run = schedule_run_from_wire(run->value);
     const auto known = schedule_entry_from_wire(entry->value);
     const auto slot = next_slot(known, item.second.run);
     line_up(item, slot ? std::optional(known.due(*slot)) : std::nullopt);

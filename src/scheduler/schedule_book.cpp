@@ -16,16 +16,20 @@ constexpr std::size_t page = 1000;
 constexpr std::size_t most_news = 10'000;
 constexpr Duration lock_life = std::chrono::seconds{10};
 constexpr Duration patience = std::chrono::seconds{5};
-/// A value that is gone as soon as it is there: so a deletion can be part of a commit.
+/// A value that is gone as soon as it is there: so a deletion can be part of a commit. Until then it is empty, which counts as
+/// absent.
 constexpr Duration gone_at_once = std::chrono::milliseconds{1};
 
 std::vector<StoreEntry> list_all(Store& store, const std::string& prefix) {
   std::vector<StoreEntry> all;
   for (;;) {
     auto some = store.list(prefix, page, all.empty() ? "" : all.back().key);
+    const bool more = some.size() == page;
     all.insert(all.end(), std::make_move_iterator(some.begin()), std::make_move_iterator(some.end()));
-    if (some.size() < page) return all;
+    if (!more) break;
   }
+  std::erase_if(all, [](const StoreEntry& entry) { return entry.value.empty(); });
+  return all;
 }
 
 BookedSchedule booked(std::string name, const std::string& wire, const std::string* run) {
@@ -61,9 +65,9 @@ ScheduleBook::ScheduleBook(std::shared_ptr<Store> store, const Clock& clock) : s
 
 std::optional<BookedSchedule> ScheduleBook::find(const std::string& name) {
   const auto entry = store_->get(entry_key(name));
-  if (!entry) return std::nullopt;
+  if (!entry || entry->value.empty()) return std::nullopt;
   const auto run = store_->get(run_key(name));
-  return booked(name, entry->value, run ? &run->value : nullptr);
+  return booked(name, entry->value, run && !run->value.empty() ? &run->value : nullptr);
 }
 
 std::vector<BookedSchedule> ScheduleBook::all() {

@@ -3,10 +3,16 @@
 #include <string>
 #include <vector>
 
-#include "core/schedule_file.hpp"
 #include "scheduler/schedule_book.hpp"
 
 namespace stem {
+
+/// One schedule as it stands in a file.
+struct FiledSchedule {
+  ScheduleEntry entry;
+  std::size_t line = 0;       ///< where it begins, from 1
+  bool says_enabled = false;  ///< whether the file says if it is enabled
+};
 
 /// What an edit would do to one schedule, for people.
 struct PlannedChange {

@@ -1,9 +1,14 @@
 """The scheduler as a service: what systemd does with one that lives, hangs or dies."""
 
+import json
+import os
+import random
 import re
+import subprocess
 import time
 
-from box import allow, wait_until
+from box import allow, execute, wait_until
+from workers import Workers
 
 UNIT = "stem-scheduler"
 QUICK = "[Service]\nWatchdogSec=2\nRestartSec=500ms\n"
@@ -79,7 +84,7 @@ def test_a_wrong_configuration_does_not_loop(box):
     box.run(["systemctl", "start", UNIT], check=1)
     shown = box.properties(UNIT, "ActiveState", "NRestarts", "ExecMainStatus")
     assert shown == {"ActiveState": "failed", "NRestarts": "0", "ExecMainStatus": "78"}, shown
-    assert any("none, last, all" in (entry.get("MESSAGE") or "") for entry in box.journal(UNIT))
+    assert any("none, last, all" in (entry.get("MESSAGE") or "") for entry in box.journal(None, "SYSLOG_IDENTIFIER=stem"))
     assert schedulers.health(check=1)["error"]
 
 
@@ -95,3 +100,89 @@ def test_a_stopped_scheduler_is_unhealthy_at_once_and_replaced_by_the_watchdog(b
     wait_until(lambda: box.properties(UNIT, "MainPID")["MainPID"] not in ("0", str(pid))
                and box.properties(UNIT, "SubState")["SubState"] == "running", 10, "it is replaced")
     assert time.monotonic() - began <= 2 + 0.5 + 1.5, time.monotonic() - began
+
+
+def test_schedules_are_applied_run_by_workers_disabled_and_deleted(box):
+    schedulers, workers = Schedulers(box), Workers(box)
+    workers.start("a")
+    schedulers.start()
+    box.write("/root/s.yaml", "- name: tick\n  task: effect.append\n  schedule: every:200ms\n"
+              "  args: {file: /var/lib/stem/out, text: tick}\n- name: rare\n  task: effect.append\n  schedule: '@yearly'\n")
+    box.run(["stem", "schedule", "apply", "--file", "/root/s.yaml"], check=64)  # nobody to ask
+    ran = box.run(["stem", "schedule", "apply", "--file", "/root/s.yaml", "--yes"])
+    assert "2 added" in ran.stdout, ran
+    assert "2 unchanged" in box.run(["stem", "schedule", "apply", "--file", "/root/s.yaml", "--yes"]).stdout
+    wait_until(lambda: box.exists("/var/lib/stem/out") and len(box.read("/var/lib/stem/out").split()) >= 3, 10, "it runs")
+    wait_until(lambda: "2 schedules" in schedulers.status(), 10, "the status tells")
+    listed = box.run(["stem", "schedule", "list"]).lines()
+    assert re.search(r"^rare +effect.append +- +@yearly +in \d+d", listed[1]), listed
+    assert re.search(r"^tick +effect.append +- +every 200ms +(in .*|now|.* ago) +.*  on$", listed[2]), listed
+    box.run(["stem", "schedule", "disable", "tick"])
+    rows = {row["name"]: row for row in box.run(["stem", "schedule", "list", "--json"]).json()}
+    assert rows["tick"]["status"]["state"] == "off" and rows["tick"]["status"]["nextRunAt"] is None, rows
+    wait_until(lambda: all(q["ready"] + q["leased"] == 0 for q in box.run(["stem", "queues", "--json"]).json()), 10, "all have run")
+    status = box.run(["stem", "schedule", "show", "tick"]).json()["status"]
+    assert len(box.read("/var/lib/stem/out").split()) == status["runs"], status
+    box.run(["stem", "schedule", "delete", "tick", "--yes"])
+    assert box.run(["stem", "schedule", "show", "tick"], check=64).stderr.count("no schedule 'tick'") == 1
+
+
+# One scheduler leads, one stands by; whichever leads is killed, again and again, while a worker runs what they publish.
+@allow(seconds=150)
+def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
+    seed = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+    chance = random.Random(seed)
+    env = stage.environment(STEM_BROKER_URL=f"sqlite://{tmp}/stem.db", STEM_RUNTIME_DIR=f"{tmp}/run",
+                            STEM_SCHEDULER_LOCK_PERIOD="1s", STEM_SCHEDULER_CATCH_UP="all")
+    log = open(tmp / "log", "ab")
+
+    def start(*words):
+        return subprocess.Popen(["stem", *words], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def stem(*words, **more):
+        ran = execute(["stem", *words], env=env, **more)
+        assert ran.rc == 0, f"{words}: {ran}\n{(tmp / 'log').read_text()[-3000:]}"
+        return ran
+
+    def is_up(name):
+        health = json.loads(execute(["stem", "scheduler", "healthcheck", "--node", name, "--json"], env=env).stdout)
+        return health["status"] == "ok"
+
+    (tmp / "s.json").write_text(json.dumps({"schedules": [
+        {"name": f"s{n}", "task": "effect.append", "schedule": "every:100ms",
+         "args": {"file": str(tmp / "effects"), "text": f"s{n}"}} for n in range(5)]}))
+    stem("schedule", "apply", "-f", str(tmp / "s.json"), "--yes")
+    processes = {"worker": start("worker", "start", "--concurrency", "4", "--app", str(stage.built("tests/modules/libeffects.so")))}
+    for name in ("one", "two"):
+        processes[name] = start("scheduler", "start", "--node", name)
+    try:
+        for name in ("one", "two"):
+            wait_until(lambda: is_up(name), 20, f"{name} is up")
+        for _ in range(10):
+            time.sleep(0.3 + chance.random() * 1.2)  # the instant is the experiment
+            victim = chance.choice(("one", "two"))
+            processes[victim].kill()
+            processes[victim].wait()
+            processes[victim] = start("scheduler", "start", "--node", victim)
+        stem("schedule", "disable", *(f"s{n}" for n in range(5)))
+        wait_until(lambda: sum(q["ready"] + q["delayed"] + q["leased"] for q in stem("queues", "--json").json()) == 0, 30,
+                   f"all jobs have ended (seed {seed})")
+        text = (tmp / "effects").read_text().split()
+        for row in stem("schedule", "list", "--json").json():
+            name, status = row["name"], row["status"]
+            seen = text.count(name)
+            since = stem("schedule", "show", name).json()["status"]["createdAt"]
+            passed = round((instant(status["lastSlot"]) - instant(since)) / 0.1)
+            assert status["runs"] == passed, f"{name}: {status['runs']} runs of {passed} slots (seed {seed})"
+            assert seen == passed, f"{name}: {seen} effects of {passed} slots (seed {seed})"
+            assert passed > 50, f"{name}: only {passed} slots: this proved nothing"
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.wait()
+        log.close()
+
+
+def instant(text):
+    from datetime import datetime
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()

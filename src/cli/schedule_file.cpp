@@ -1,4 +1,4 @@
-#include "core/schedule_file.hpp"
+#include "cli/schedule_file.hpp"
 
 #include <yaml-cpp/yaml.h>
 
@@ -9,7 +9,7 @@
 
 #include "core/name.hpp"
 
-namespace stem {
+namespace stem::cli {
 namespace {
 
 constexpr int deepest = 100;
@@ -156,4 +156,4 @@ std::vector<FiledSchedule> read_schedules(const std::string& file, const std::st
   }
 }
 
-}  // namespace stem
+}  // namespace stem::cli

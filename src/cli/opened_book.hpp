@@ -7,7 +7,7 @@
 #include "core/descriptor.hpp"
 #include "scheduler/schedule_book.hpp"
 
-namespace stem {
+namespace stem::cli {
 
 /// The book that `stem schedule` works on: the one in the store, or, with STEM_SCHEDULE_FILE, one that is read from that file
 /// and written back.
@@ -30,4 +30,4 @@ class OpenedBook {
   std::unique_ptr<ScheduleBook> book_;
 };
 
-}  // namespace stem
+}  // namespace stem::cli

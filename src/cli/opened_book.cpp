@@ -1,4 +1,4 @@
-#include "scheduler/opened_book.hpp"
+#include "cli/opened_book.hpp"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -11,10 +11,10 @@
 #include <stem/error.hpp>
 
 #include "core/id.hpp"
-#include "core/schedule_file.hpp"
+#include "cli/schedule_file.hpp"
 #include "storage/open.hpp"
 
-namespace stem {
+namespace stem::cli {
 namespace {
 
 [[noreturn]] void fail(const std::string& what, const std::string& path) {
@@ -80,4 +80,4 @@ void OpenedBook::commit(const ScheduleEdit& edit) {
   write_whole(file_, Json{{"version", 1}, {"schedules", std::move(list)}}.dump(2) + "\n");
 }
 
-}  // namespace stem
+}  // namespace stem::cli
