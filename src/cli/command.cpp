@@ -90,6 +90,7 @@ int run_command(const Command& command, std::vector<std::string> arguments) {
   app.set_help_flag("-h,--help", "show this help");
   app.footer(exit_table);
   const auto work = command.define(app, common);
+  if (command.prepare) arguments = command.prepare(std::move(arguments));
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
     app.parse(std::move(arguments));
@@ -125,17 +126,6 @@ int dispatch(const std::vector<std::string>& words) {
 }
 
 }  // namespace
-
-CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning) {
-  const auto parse = [&target, flag](const std::string& text) {
-    try {
-      target = parse_duration(text);
-    } catch (const Error& error) {
-      throw CLI::ValidationError(flag, error.what());
-    }
-  };
-  return app.add_option_function<std::string>(flag, parse, meaning)->type_name("DURATION");
-}
 
 Environment load_environment(const Common& common, const std::string& node) {
   auto environment = process_environment();

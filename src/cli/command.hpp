@@ -26,6 +26,8 @@ struct Command {
   /// Fills `app` with options and sets what runs after parsing; the returned function does the work and returns the
   /// exit status.
   std::function<int()> (*define)(CLI::App& app, Common& common);
+  /// Rewrites what the parser cannot read; nothing to do if null.
+  std::vector<std::string> (*prepare)(std::vector<std::string> arguments) = nullptr;
 };
 
 /// All commands, in the order of `stem --help`.

@@ -5,7 +5,7 @@ namespace stem::cli {
 const std::vector<Command>& commands() {
   static const std::vector<Command> all{
       {"worker start", "run one worker in this process", define_worker_start},
-      {"worker multi", "start, stop and show many workers", define_worker_multi},
+      {"worker multi", "start, stop and show many workers", define_worker_multi, prepare_worker_multi},
       {"worker healthcheck", "tell whether a worker is alive and makes progress", define_worker_healthcheck},
       {"scheduler start", "run one scheduler in this process", define_scheduler_start},
       {"scheduler healthcheck", "tell whether a scheduler is alive and makes progress", define_scheduler_healthcheck},

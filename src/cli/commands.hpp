@@ -9,6 +9,7 @@ using Work = std::function<int()>;
 
 Work define_worker_start(CLI::App& app, Common& common);
 Work define_worker_multi(CLI::App& app, Common& common);
+std::vector<std::string> prepare_worker_multi(std::vector<std::string> arguments);
 Work define_worker_healthcheck(CLI::App& app, Common& common);
 Work define_scheduler_start(CLI::App& app, Common& common);
 Work define_scheduler_healthcheck(CLI::App& app, Common& common);

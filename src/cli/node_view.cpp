@@ -15,26 +15,41 @@ std::string with_unit(double number, const char* unit) {
   return text;
 }
 
-/// A worker's own words, without what would disturb the terminal.
-std::string plain(const std::string& text) {
-  std::string line;
-  for (const char c : text)
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) line += c;
-  return line;
-}
-
-std::string word_of(const NodeOutcome& outcome, bool stopping) {
-  switch (outcome.kind) {
-    case NodeOutcome::Kind::queued:
-      return stopping ? "stopping" : "starting";
-    case NodeOutcome::Kind::failed:
-      return "failed";
+std::string word_of(const NodeOutcome& outcome, Verb verb) {
+  using Kind = NodeOutcome::Kind;
+  if (outcome.kind == Kind::failed) return "failed";
+  if (outcome.kind == Kind::untouched) return "not touched";
+  const bool queued = outcome.kind == Kind::queued;
+  switch (verb) {
+    case Verb::stop:
+      return queued ? "stopping" : "stopped";
+    case Verb::reload:
+      return queued ? "reloading" : "reloaded";
+    case Verb::enable:
+      return "enabled";
+    case Verb::disable:
+      return "disabled";
     default:
-      return stopping ? "stopped" : "running";
+      return queued ? "starting" : "running";
   }
 }
 
+/// Whether the pid is that of a worker that runs afterwards.
+bool runs(const NodeOutcome& outcome, Verb verb) {
+  return outcome.pid > 0 && verb != Verb::stop && outcome.kind != NodeOutcome::Kind::failed;
+}
+
 }  // namespace
+
+std::string plain(const std::string& text) {
+  std::string line;
+  for (const char c : text)
+    if (c == '\t')
+      line += ' ';
+    else if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
+      line += c;
+  return line;
+}
 
 std::string human_duration(Duration length) {
   const auto whole = duration_cast<seconds>(length).count();
@@ -76,19 +91,15 @@ std::string status_table(const std::vector<NodeState>& nodes) {
   return table.text();
 }
 
-std::string outcome_line(const NodeOutcome& outcome, bool stopping) {
-  auto line = outcome.node + "  ";
-  if (outcome.kind == NodeOutcome::Kind::unchanged) {
-    line += outcome.message;
-    return outcome.pid > 0 && !stopping ? line + ", pid " + std::to_string(outcome.pid) : line;
-  }
-  line += word_of(outcome, stopping);
-  if (outcome.pid > 0 && !stopping && outcome.kind != NodeOutcome::Kind::failed)
-    line += ", pid " + std::to_string(outcome.pid);
-  if (outcome.kind != NodeOutcome::Kind::queued) line += " (" + human_duration(outcome.took) + ")";
+std::string outcome_line(const NodeOutcome& outcome, Verb verb) {
+  using Kind = NodeOutcome::Kind;
+  const auto pid = runs(outcome, verb) ? ", pid " + std::to_string(outcome.pid) : std::string{};
+  if (outcome.kind == Kind::unchanged) return outcome.node + "  " + outcome.message + pid;
+  auto line = outcome.node + "  " + word_of(outcome, verb) + pid;
+  if (outcome.kind == Kind::done || outcome.kind == Kind::failed)
+    line += " (" + human_duration(outcome.took) + ")";
   // Why a node failed takes more than a line, and goes elsewhere.
-  return outcome.message.empty() || outcome.kind == NodeOutcome::Kind::failed ? line
-                                                                              : line + ": " + outcome.message;
+  return outcome.message.empty() || outcome.kind == Kind::failed ? line : line + ": " + outcome.message;
 }
 
 Json to_json(const NodeState& state) {
@@ -110,10 +121,10 @@ Json to_json(const NodeState& state) {
   };
 }
 
-Json to_json(const NodeOutcome& outcome, bool stopping) {
+Json to_json(const NodeOutcome& outcome, Verb verb) {
   return {
       {"node", outcome.node},
-      {"state", word_of(outcome, stopping)},
+      {"state", word_of(outcome, verb)},
       {"changed", outcome.kind == NodeOutcome::Kind::done || outcome.kind == NodeOutcome::Kind::queued},
       {"pid", outcome.pid > 0 ? Json(outcome.pid) : Json()},
       {"tookMs", duration_cast<std::chrono::milliseconds>(outcome.took).count()},

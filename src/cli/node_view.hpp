@@ -16,10 +16,13 @@ std::string human_bytes(std::uint64_t bytes);
 /// One row a node, for people.
 std::string status_table(const std::vector<NodeState>& nodes);
 /// `web-1  running, pid 123 (0.3s)`: one line without its end.
-std::string outcome_line(const NodeOutcome& outcome, bool stopping);
+std::string outcome_line(const NodeOutcome& outcome, Verb verb);
 
 /// Elements of `multi status --json` and of the actions' --json.
 Json to_json(const NodeState& state);
-Json to_json(const NodeOutcome& outcome, bool stopping);
+Json to_json(const NodeOutcome& outcome, Verb verb);
+
+/// A program's own words on one line, without what would disturb the terminal.
+std::string plain(const std::string& text);
 
 }  // namespace stem::cli

@@ -317,15 +317,19 @@ class Service {
     const bool tell = phase_ == Phase::running;
     if (tell) notify_.reloading();
     std::string failure;
+    reload_code_ = Exit::ok;
     try {
       log_.reopen();
       if (phase_ != Phase::stopping) workload_->reload();
       spdlog::info("reloaded");
     } catch (const Error& error) {
       failure = error.what();
+      reload_code_ = error.code();
       const LogEvent event(LogEvent::refused_reload);
       spdlog::error("reload failed, what was in force stays: {}", failure);
     }
+    reload_failure_ = failure;
+    ++reloads_;
     if (tell) notify_.ready(failure.empty() ? status_line(workload_->vitals()) : "reload failed: " + failure);
   }
 
@@ -366,6 +370,9 @@ class Service {
     health["watchdog"] = {{"enabled", limit.has_value()},
                           {"limitMs", limit ? Json(ms(*limit)) : Json()},
                           {"ageMs", limit && fed_once_ ? Json(age(fed_at_)) : Json()}};
+    health["reload"] = {{"count", reloads_},
+                        {"error", reload_failure_.empty() ? Json() : Json(reload_failure_)},
+                        {"exitStatus", static_cast<int>(reload_code_)}};
     health["pidfile"] = settings_.pidfile.empty() ? Json() : Json(settings_.pidfile);
     health["logfile"] = settings_.logfile.empty() ? Json() : Json(settings_.logfile);
     return health;
@@ -394,6 +401,10 @@ class Service {
   bool fed_once_ = false;
   std::string last_line_;
   std::string stuck_;
+
+  unsigned reloads_ = 0;
+  std::string reload_failure_;  // of the last one
+  Exit reload_code_ = Exit::ok;
 
   StopMode mode_ = StopMode::warm;
   SteadyTime deadline_{};

@@ -1,6 +1,7 @@
 #include "supervisor/drop_in.hpp"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,7 +27,50 @@ constexpr int memory_version = 1;
               "cannot write " + path.string() + ": " + std::strerror(error) +
                   (forbidden ? "; options of a node are kept there: use sudo, or --user, or put them into "
                                "the node's environment file"
-                             : "; see that there is room below /run"));
+                             : "; see that there is room, and that the file system is not read-only"));
+}
+
+/// True if it was there.
+bool remove_file(const std::filesystem::path& file) {
+  std::error_code error;
+  if (!std::filesystem::remove(file, error)) {
+    if (error) cannot_write(file, error.value());
+    return false;
+  }
+  std::filesystem::remove(file.parent_path(), error);  // stays if others have drop-ins there
+  return true;
+}
+
+/// A reader, such as a daemon-reload of somebody else, sees the old text or the new one.
+void write_file(const std::filesystem::path& file, const std::string& text) {
+  std::error_code error;
+  std::filesystem::create_directories(file.parent_path(), error);
+  if (error) cannot_write(file.parent_path(), error.value());
+  auto fresh = file;
+  fresh += ".new";
+  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+  if (fd < 0) cannot_write(fresh, errno);
+  const auto written = write(fd, text.data(), text.size());
+  const int failure = written == static_cast<ssize_t>(text.size()) ? 0 : written < 0 ? errno : ENOSPC;
+  close(fd);
+  if (failure || rename(fresh.c_str(), file.c_str()) != 0) {
+    const int why = failure ? failure : errno;
+    unlink(fresh.c_str());
+    cannot_write(file, why);
+  }
+}
+
+/// Calls `take` for each entry's name; none if the directory is not there.
+template <typename Take>
+void each_entry(const std::filesystem::path& directory, Take take) {
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error))
+    take(at->path().filename().string());
+}
+
+bool pulls_in(const std::string& directory) {
+  return directory.ends_with(".wants") || directory.ends_with(".requires");
 }
 
 /// `path` with marks expanded as far as they are known before the start, or nothing if it holds %d.
@@ -116,17 +160,19 @@ std::vector<std::string> places_of(const std::string& node, const NodeOptions& o
 }
 
 std::string drop_in_text(const std::string& program, const std::string& node, const NodeOptions& options,
-                         Scope scope) {
+                         Scope scope, bool lasts) {
   const bool system = scope == Scope::system;
   const std::string runtime = system ? "/run/stem" : "%t/stem";
   const std::string environment = system ? "/etc/stem" : "%E/stem";
   std::ostringstream out;
-  out << "# Written by `stem worker multi`, which remembers here how this node is to run. Lost at the next "
-         "boot;\n"
-         "# `stem worker multi start --reset "
-      << node << "` drops it, `systemctl edit` makes changes that stay.\n"
+  out << "# Written by `stem worker multi`, which remembers here how this node is to run. "
+      << (lasts ? "Kept while the node is enabled;\n" : "Lost at the next boot;\n")
+      << "# `stem worker multi start --reset " << node
+      << "` drops it, `systemctl edit` makes changes that stay.\n"
       << memory_mark << Json{{"v", memory_version}, {"options", to_json(options)}}.dump()
       << "\n\n[Service]\n";
+  // Their values are no place for specifiers: 50% is written as it is.
+  for (const auto& property : options.properties) out << property << '\n';
 
   if (!options.env_file.empty()) {
     // Read by systemd, as root, after the unit's own two, so it wins; checked by the worker, which names bad
@@ -167,62 +213,61 @@ std::optional<NodeOptions> drop_in_options(std::string_view text) {
   }
 }
 
-DropIns::DropIns(std::filesystem::path directory, std::string program, Scope scope)
-    : directory_(std::move(directory)), program_(std::move(program)), scope_(scope) {}
+DropIns::Places DropIns::Places::of(Scope scope) {
+  if (scope == Scope::system) return {"/run/systemd/system", "/etc/systemd/system"};
+  return {user_runtime_dir() + "/systemd/user", user_config_dir() + "/systemd/user"};
+}
 
-std::filesystem::path DropIns::path(const std::string& node) const {
-  return directory_ / (unit_of(node) + ".d") / file_name;
+DropIns::DropIns(Places places, std::string program, Scope scope)
+    : places_(std::move(places)), program_(std::move(program)), scope_(scope) {}
+
+std::filesystem::path DropIns::path(const std::string& node, bool lasting) const {
+  return (lasting ? places_.lasting : places_.runtime) / (unit_of(node) + ".d") / file_name;
 }
 
 NodeOptions DropIns::options(const std::string& node) const {
-  return drop_in_options(read_file(path(node))).value_or(NodeOptions{});
+  // As systemd has it: of two files of one name the one below /etc counts.
+  for (const bool lasting : {true, false})
+    if (auto options = drop_in_options(read_file(path(node, lasting)))) return *options;
+  return {};
 }
 
-bool DropIns::set(const std::string& node, const NodeOptions& options) const {
-  const auto file = path(node);
-  std::error_code error;
-  if (options.empty()) {
-    if (!std::filesystem::remove(file, error)) {
-      if (error) cannot_write(file, error.value());
-      return false;
-    }
-    std::filesystem::remove(file.parent_path(), error);  // stays if others have drop-ins there
-    return true;
+bool DropIns::set(const std::string& node, const NodeOptions& options, bool lasting) const {
+  bool changed = false;
+  if (const auto file = path(node, lasting); options.empty()) {
+    changed = remove_file(file);
+  } else if (const auto text = drop_in_text(program_, node, options, scope_, lasting);
+             read_file(file) != text) {
+    write_file(file, text);
+    changed = true;
   }
+  return remove_file(path(node, !lasting)) || changed;
+}
 
-  const auto text = drop_in_text(program_, node, options, scope_);
-  if (read_file(file) == text) return false;
-  std::filesystem::create_directories(file.parent_path(), error);
-  if (error) cannot_write(file.parent_path(), error.value());
-
-  // A reader, such as a daemon-reload of somebody else, sees the old text or the new one.
-  auto fresh = file;
-  fresh += ".new";
-  const int fd = open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-  if (fd < 0) cannot_write(fresh, errno);
-  const auto written = write(fd, text.data(), text.size());
-  const int failure = written == static_cast<ssize_t>(text.size()) ? 0 : written < 0 ? errno : ENOSPC;
-  close(fd);
-  if (failure || rename(fresh.c_str(), file.c_str()) != 0) {
-    const int why = failure ? failure : errno;
-    unlink(fresh.c_str());
-    cannot_write(file, why);
-  }
-  return true;
+bool DropIns::enabled(const std::string& node) const {
+  bool found = false;
+  each_entry(places_.lasting, [&](const std::string& name) {
+    struct stat status {};
+    found =
+        found || (pulls_in(name) && lstat((places_.lasting / name / unit_of(node)).c_str(), &status) == 0);
+  });
+  return found;
 }
 
 std::vector<std::string> DropIns::nodes() const {
   std::vector<std::string> nodes;
-  std::error_code error;
-  for (std::filesystem::directory_iterator at(directory_, error), end; !error && at != end;
-       at.increment(error)) {
-    auto name = at->path().filename().string();
-    if (!name.ends_with(".d")) continue;
-    name.resize(name.size() - 2);
-    if (const auto node = node_of(name); !node.empty() && std::filesystem::exists(at->path() / file_name))
-      nodes.push_back(node);
-  }
+  const auto add = [&](const std::string& unit) {
+    if (auto node = node_of(unit); !node.empty()) nodes.push_back(std::move(node));
+  };
+  for (const auto& place : {places_.runtime, places_.lasting})
+    each_entry(place, [&](const std::string& name) {
+      if (name.ends_with(".d") && std::filesystem::exists(place / name / file_name))
+        add(name.substr(0, name.size() - 2));
+      else if (pulls_in(name))
+        each_entry(place / name, add);
+    });
   std::sort(nodes.begin(), nodes.end());
+  nodes.erase(std::unique(nodes.begin(), nodes.end()), nodes.end());
   return nodes;
 }
 

@@ -191,7 +191,7 @@ class Check {
     if (!scope_) {
       const SupervisorDetached fallback(query_.supervisor.runtime_dir, query_.supervisor.environment);
       if (path.empty()) path = health_.pidfile;
-      if (path.empty()) path = fallback.pidfile_of(health_.node);
+      if (path.empty()) path = NodeRecords(query_.supervisor.runtime_dir).pidfile_of(health_.node);
       if (const auto record = fallback.recorded(health_.node)) {
         health_.supervisor = fallback.name();
         if (health_.logfile.empty()) health_.logfile = record->logfile;

@@ -34,15 +34,31 @@ std::string one_line(std::string text) {
   return text;
 }
 
-bool match(sd_journal* journal, const std::string& invocation, Scope scope) {
-  // What the processes wrote carries _SYSTEMD_INVOCATION_ID; what the manager wrote of them,
-  // [USER_]INVOCATION_ID.
-  const auto add = [&](const char* name) {
-    return sd_journal_add_match(journal, (name + ("=" + invocation)).c_str(), 0) >= 0 &&
+/// What the processes wrote carries _SYSTEMD_INVOCATION_ID; what the manager wrote of them,
+/// [USER_]INVOCATION_ID.
+constexpr const char* own_invocation = "_SYSTEMD_INVOCATION_ID";
+const char* told_invocation(Scope scope) {
+  return scope == Scope::system ? "INVOCATION_ID" : "USER_INVOCATION_ID";
+}
+
+bool match(sd_journal* journal, const UnitFacts& facts, Scope scope) {
+  const auto add = [&](const char* name, const std::string& value) {
+    return sd_journal_add_match(journal, (name + ("=" + value)).c_str(), 0) >= 0 &&
            sd_journal_add_disjunction(journal) >= 0;
   };
-  return add("_SYSTEMD_INVOCATION_ID") &&
-         add(scope == Scope::system ? "INVOCATION_ID" : "USER_INVOCATION_ID");
+  return add(own_invocation, facts.invocation) && add(told_invocation(scope), facts.invocation) &&
+         (facts.last_pid <= 0 || add("_PID", std::to_string(facts.last_pid)));
+}
+
+/// Of a process that dies at once the journal often learns nothing but the pid: its lines count if they carry
+/// no other invocation and are not older than the process. systemd's and the journal's clock are the same.
+bool belongs(sd_journal* journal, const UnitFacts& facts, Scope scope, bool& by_process) {
+  std::uint64_t at = 0;
+  by_process = field(journal, "_PID") == std::to_string(facts.last_pid);
+  const auto own = field(journal, own_invocation);
+  if (own == facts.invocation || field(journal, told_invocation(scope)) == facts.invocation) return true;
+  return by_process && own.empty() && facts.last_started && sd_journal_get_realtime_usec(journal, &at) >= 0 &&
+         at >= static_cast<std::uint64_t>(facts.last_started->time_since_epoch().count());
 }
 
 /// True for the manager's message that the run is over.
@@ -55,14 +71,18 @@ bool is_last_word(const std::string& message_id) {
 
 struct Reading {
   std::vector<std::string> lines;
-  bool complete = false;
+  bool over = false;   // the manager has said so
+  bool heard = false;  // the process has said something
 };
 
-Reading read(sd_journal* journal, std::size_t count) {
+Reading read(sd_journal* journal, const UnitFacts& facts, Scope scope, std::size_t count) {
   Reading reading;
   sd_journal_seek_tail(journal);
-  for (std::size_t n = 0; n < 4 * count && sd_journal_previous(journal) > 0; ++n) {
-    reading.complete = reading.complete || is_last_word(field(journal, "MESSAGE_ID"));
+  for (std::size_t n = 0; n < 8 * count && sd_journal_previous(journal) > 0; ++n) {
+    bool by_process = false;
+    if (!belongs(journal, facts, scope, by_process)) continue;
+    reading.heard = reading.heard || by_process;
+    reading.over = reading.over || is_last_word(field(journal, "MESSAGE_ID"));
     auto line = one_line(field(journal, "MESSAGE"));
     if (!line.empty() && reading.lines.size() < count) reading.lines.push_back(std::move(line));
   }
@@ -70,20 +90,28 @@ Reading read(sd_journal* journal, std::size_t count) {
   return reading;
 }
 
+/// What a process said last may come after what the manager says of its end: they write to different sockets.
+constexpr Duration overlap = std::chrono::milliseconds{150};
+
 }  // namespace
 
-JournalExcerpt journal_of(const std::string& invocation, Scope scope, std::size_t count, Duration patience) {
+JournalExcerpt journal_of(const UnitFacts& facts, Scope scope, std::size_t count, Duration patience) {
   sd_journal* opened = nullptr;
-  if (invocation.empty() || sd_journal_open(&opened, SD_JOURNAL_LOCAL_ONLY) < 0) return {{}, false};
+  if (facts.invocation.empty() || sd_journal_open(&opened, SD_JOURNAL_LOCAL_ONLY) < 0) return {{}, false};
   const Journal journal(opened);
-  if (!match(journal.get(), invocation, scope)) return {};
+  if (!match(journal.get(), facts, scope)) return {};
 
-  const auto end = std::chrono::steady_clock::now() + patience;
-  for (;;) {
-    auto reading = read(journal.get(), count);
-    const auto left = duration_cast<Duration>(end - std::chrono::steady_clock::now()).count();
+  auto end = std::chrono::steady_clock::now() + patience;
+  for (bool shortened = false;;) {
+    auto reading = read(journal.get(), facts, scope, count);
+    const auto now = std::chrono::steady_clock::now();
+    if (reading.over && !shortened) {
+      end = std::min(end, now + overlap);
+      shortened = true;
+    }
+    const auto left = duration_cast<Duration>(end - now).count();
     // A user outside the groups of the journal sees only his own: an empty answer may mean no access.
-    if (reading.complete || left <= 0) {
+    if ((reading.over && reading.heard) || left <= 0) {
       const bool readable = !reading.lines.empty();
       return {std::move(reading.lines), readable};
     }

@@ -3,6 +3,7 @@
 #include <stem/error.hpp>
 
 #include "core/name.hpp"
+#include "supervisor/unit_property.hpp"
 
 namespace stem {
 namespace {
@@ -42,6 +43,7 @@ NodeOptions merged(const NodeOptions& older, const NodeOptions& newer) {
   if (!newer.logfile.empty()) all.logfile = newer.logfile;
   if (!newer.workdir.empty()) all.workdir = newer.workdir;
   if (newer.private_dirs) all.private_dirs = true;
+  all.properties = merged_properties(older.properties, newer.properties);
   return all;
 }
 
@@ -72,6 +74,7 @@ Json to_json(const NodeOptions& options) {
   if (!options.logfile.empty()) json["logfile"] = options.logfile;
   if (!options.workdir.empty()) json["workdir"] = options.workdir;
   if (options.private_dirs) json["private"] = true;
+  if (!options.properties.empty()) json["properties"] = options.properties;
   return json;
 }
 
@@ -87,6 +90,7 @@ NodeOptions node_options_from_json(const Json& json) {
     options.logfile = json.value("logfile", "");
     options.workdir = json.value("workdir", "");
     options.private_dirs = json.value("private", false);
+    options.properties = json.value("properties", std::vector<std::string>{});
     return options;
   } catch (const Json::exception& error) {
     throw Error(Exit::data, std::string("remembered options are malformed: ") + error.what());
@@ -104,6 +108,7 @@ void validate(const NodeOptions& options) {
   require_absolute("--pidfile", options.pidfile);
   require_absolute("--logfile", options.logfile);
   require_absolute("--workdir", options.workdir);
+  for (const auto& property : options.properties) check_unit_property(property);
 }
 
 }  // namespace stem

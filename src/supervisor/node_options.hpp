@@ -18,6 +18,8 @@ struct NodeOptions {
   std::string logfile;   ///< template; absolute
   std::string workdir;   ///< template; absolute
   bool private_dirs = false;
+  std::vector<std::string>
+      properties;  ///< `KEY=VALUE` of its unit: check_unit_property(). Empty value: forget it
 
   bool empty() const { return *this == NodeOptions{}; }
   friend bool operator==(const NodeOptions&, const NodeOptions&) = default;
@@ -27,7 +29,7 @@ struct NodeOptions {
 NodeOptions merged(const NodeOptions& older, const NodeOptions& newer);
 
 /// The arguments after `stem worker start --node N`, without env_file and pidfile, which each supervisor sets
-/// in its own way.
+/// in its own way, and properties, which are the supervisor's.
 std::vector<std::string> worker_arguments(const NodeOptions& options);
 
 /// As it is remembered: only what is said.
@@ -36,7 +38,7 @@ Json to_json(const NodeOptions& options);
 NodeOptions node_options_from_json(const Json& json);
 
 /// Throws Error (exit 64) for what can be no argument or directive: a NUL byte, text that is not UTF-8, a bad
-/// queue name, a relative path where an absolute one belongs.
+/// queue name, a relative path where an absolute one belongs, a property that is not for this.
 void validate(const NodeOptions& options);
 
 }  // namespace stem

@@ -97,4 +97,9 @@ std::vector<std::string> NodeRecords::nodes() const {
   return nodes;
 }
 
+std::string NodeRecords::pidfile_of(const std::string& node) const {
+  const auto record = read(node);
+  return record && !record->pidfile.empty() ? record->pidfile : runtime_dir_ + "/" + node + ".pid";
+}
+
 }  // namespace stem

@@ -21,7 +21,8 @@ struct NodeRecord {
 /// lead to processes that will be signalled.
 class NodeRecords {
  public:
-  explicit NodeRecords(const std::string& runtime_dir) : directory_(runtime_dir + "/multi") {}
+  explicit NodeRecords(const std::string& runtime_dir)
+      : runtime_dir_(runtime_dir), directory_(runtime_dir + "/multi") {}
 
   /// Keeps every other start, stop or restart of this node, by whoever shares the directory, waiting until
   /// the descriptor is closed. Makes the directory. Throws Error: 73 or 77 cannot be made, 77 it belongs to
@@ -33,12 +34,14 @@ class NodeRecords {
   /// Throws Error 73 or 77.
   void write(const std::string& node, const NodeRecord& record) const;
   std::vector<std::string> nodes() const;
+  /// Where the pidfile of a node is: as recorded at its last start, else where it would be.
+  std::string pidfile_of(const std::string& node) const;
 
  private:
   std::string path(const std::string& node, const char* suffix) const {
     return directory_ + "/" + node + suffix;
   }
-  std::string directory_;
+  std::string runtime_dir_, directory_;
 };
 
 }  // namespace stem

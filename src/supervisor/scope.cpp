@@ -1,5 +1,6 @@
 #include "supervisor/scope.hpp"
 
+#include <pwd.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -15,9 +16,28 @@ constexpr std::string_view suffix = ".service";
 
 }  // namespace
 
+std::string Manager::command(const std::string& program) const {
+  const auto line = program + (scope == Scope::user ? " --user " : " ");
+  // ssh has no HOST:PORT.
+  const auto port = host.rfind(':');
+  return host.empty() ? line
+         : port == std::string::npos
+             ? "ssh " + host + " " + line
+             : "ssh -p " + host.substr(port + 1) + " " + host.substr(0, port) + " " + line;
+}
+
 std::string user_runtime_dir() {
   const char* directory = secure_getenv("XDG_RUNTIME_DIR");
   return directory && *directory == '/' ? directory : "/run/user/" + std::to_string(getuid());
+}
+
+std::string user_config_dir() {
+  const char* directory = secure_getenv("XDG_CONFIG_HOME");
+  if (directory && *directory == '/') return directory;
+  const char* home = secure_getenv("HOME");
+  if (home && *home == '/') return std::string(home) + "/.config";
+  const auto* entry = getpwuid(getuid());
+  return std::string(entry && entry->pw_dir ? entry->pw_dir : "/") + "/.config";
 }
 
 std::string private_socket(Scope scope) {

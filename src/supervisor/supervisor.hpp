@@ -11,7 +11,9 @@
 #include <string_view>
 #include <vector>
 
+#include "supervisor/log_line.hpp"
 #include "supervisor/node_options.hpp"
+#include "supervisor/verb.hpp"
 
 namespace stem {
 
@@ -35,13 +37,14 @@ struct NodeState {
 };
 std::string_view name_of(NodeState::State state);
 
-/// What became of one node in start(), stop() or restart().
+/// What became of one node in an action.
 struct NodeOutcome {
   enum class Kind {
-    done,       ///< it runs, or has stopped
-    unchanged,  ///< it ran, or was stopped, already
+    done,       ///< it runs, has stopped, has reloaded, is enabled, is disabled
+    unchanged,  ///< it was so already
     queued,     ///< asked for; nobody waited
     failed,
+    untouched,  ///< a rolling restart ended before its turn
   };
 
   std::string node;
@@ -54,7 +57,7 @@ struct NodeOutcome {
   std::string log_source;        ///< where they are from, and more is to be found
 };
 
-/// One node of a start() or restart().
+/// One node of a start(), restart() or enable().
 struct NodeRequest {
   std::string node;
   NodeOptions options;  ///< those said replace the remembered ones
@@ -93,14 +96,36 @@ class Supervisor {
   virtual std::vector<NodeOutcome> restart(const std::vector<NodeRequest>& nodes,
                                            const ActionSettings& settings, ActionWatcher& watcher) = 0;
 
+  /// Has nodes that run read their configuration again, and waits until each has said how that went.
+  virtual std::vector<NodeOutcome> reload(const std::vector<std::string>& nodes,
+                                          const ActionSettings& settings, ActionWatcher& watcher) = 0;
+
+  /// Has them started at boot, with the options that they remember. Throws Error 69 where nothing could.
+  virtual std::vector<NodeOutcome> enable(const std::vector<NodeRequest>& nodes,
+                                          const ActionSettings& settings, ActionWatcher& watcher) = 0;
+  /// The opposite. A node that runs goes on, and remembers its options until the next boot.
+  virtual std::vector<NodeOutcome> disable(const std::vector<std::string>& nodes, ActionWatcher& watcher) = 0;
+
   /// In this order; no names = every node that is known, by name.
   virtual std::vector<NodeState> status(const std::vector<std::string>& nodes) = 0;
+  /// Every node that is known, by name: those that run or failed, that remember options or are enabled.
+  virtual std::vector<std::string> nodes() = 0;
+
+  /// Hands what the nodes and their supervisor have written to `reader`, oldest first. With query.follow it
+  /// goes on until the reader has enough. Throws Error: 77 it may not be read, 66 there is no such log.
+  virtual void read_logs(const std::vector<std::string>& nodes, const LogQuery& query, LogReader& reader) = 0;
 };
+
+/// One node after the other, the next only when the last one is ready; ends at the first that fails. The rest
+/// is `untouched`, its options as they were.
+std::vector<NodeOutcome> restart_rolling(Supervisor& supervisor, const std::vector<NodeRequest>& nodes,
+                                         const ActionSettings& settings, ActionWatcher& watcher);
 
 /// Which supervisor, and what it needs to know.
 struct SupervisorSettings {
   enum class Kind { automatic, systemd, detached } kind = Kind::automatic;
   enum class Reach { automatic, system, user } reach = Reach::automatic;
+  std::string host;         ///< as `systemctl -H`: [USER@]HOST[:PORT]; empty = this machine
   std::string runtime_dir;  ///< where the fallback keeps pidfiles and records
   Environment environment;  ///< that workers of the fallback inherit
 
@@ -109,7 +134,8 @@ struct SupervisorSettings {
 };
 
 /// automatic: systemd if it runs this machine. Its reach: the system for root, else the user's manager if it
-/// runs. Throws Error 69 if the one that is asked for does not run.
+/// runs. A host has systemd, and its system's nodes. Throws Error: 69 if the one that is asked for does not
+/// run, 64 for what cannot be asked of a host.
 std::unique_ptr<Supervisor> open_supervisor(const SupervisorSettings& settings);
 
 }  // namespace stem

@@ -11,6 +11,8 @@
 #include <stem/error.hpp>
 #include <unordered_map>
 
+#include "supervisor/refusal.hpp"
+
 namespace stem {
 namespace {
 
@@ -21,16 +23,17 @@ constexpr auto manager_interface = "org.freedesktop.systemd1.Manager";
 /// dbus-daemon(1)).
 constexpr std::size_t open_questions = 100;
 
-const char* method_of(SystemdJobs::Verb verb) {
+const char* method_of(Verb verb) {
   switch (verb) {
-    case SystemdJobs::Verb::start:
-      return "StartUnit";
-    case SystemdJobs::Verb::stop:
+    case Verb::stop:
       return "StopUnit";
-    case SystemdJobs::Verb::restart:
+    case Verb::restart:
       return "RestartUnit";
+    case Verb::reload:
+      return "ReloadUnit";
+    default:
+      return "StartUnit";
   }
-  return "";
 }
 
 /// The connection or the manager behind it has gone; whether the call arrived is not known.
@@ -79,28 +82,36 @@ constexpr Property failure[] = {
      [](UnitFacts& f, const sdbus::Variant& v) { f.exit_code = v.get<std::int32_t>(); }},
     {of_service, "ExecMainStatus",
      [](UnitFacts& f, const sdbus::Variant& v) { f.exit_status = v.get<std::int32_t>(); }},
+    {of_service, "ExecMainPID",
+     [](UnitFacts& f, const sdbus::Variant& v) { f.last_pid = static_cast<pid_t>(v.get<std::uint32_t>()); }},
+    {of_service, "ExecMainStartTimestamp",
+     [](UnitFacts& f, const sdbus::Variant& v) {
+       if (const auto at = v.get<std::uint64_t>())
+         f.last_started = WallTime{Duration{static_cast<std::int64_t>(at)}};
+     }},
     {of_unit, "InvocationID",
      [](UnitFacts& f, const sdbus::Variant& v) { f.invocation = hex(v.get<std::vector<std::uint8_t>>()); }},
 };
 
 }  // namespace
 
-bool is_permission_error(const std::string& name) {
-  return name == "org.freedesktop.DBus.Error.AccessDenied" ||
-         name == "org.freedesktop.DBus.Error.AuthFailed" ||
-         name == "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" ||
-         name == "org.freedesktop.DBus.Error.Spawn.PermissionsInvalid";
-}
-
-SystemdJobs::SystemdJobs(Scope scope) {
+SystemdJobs::SystemdJobs(const Manager& manager) : where_(manager) {
+  const bool system = manager.scope == Scope::system;
   try {
-    bus_ = scope == Scope::system ? sdbus::createSystemBusConnection() : sdbus::createSessionBusConnection();
+    bus_ = !manager.host.empty() ? sdbus::createRemoteSystemBusConnection(manager.host)
+           : system              ? sdbus::createSystemBusConnection()
+                                 : sdbus::createSessionBusConnection();
     manager_ = sdbus::createProxy(*bus_, service, manager_path);
   } catch (const sdbus::Error& error) {
-    throw Error(Exit::unavailable, std::string("cannot reach the ") +
-                                       (scope == Scope::system ? "system" : "user") +
-                                       " bus: " + error.getMessage() + "; see that dbus runs (package dbus" +
-                                       (scope == Scope::user ? "-user-session" : "") + ")");
+    const auto& host = manager.host;
+    throw Error(Exit::unavailable,
+                host.empty()
+                    ? std::string("cannot reach the ") + (system ? "system" : "user") +
+                          " bus: " + error.getMessage() + "; see that dbus runs (package dbus" +
+                          (system ? "" : "-user-session") + ")"
+                    : "cannot reach the system bus of " + host + ": " + error.getMessage() + "; see that `" +
+                          Manager(Scope::system, host).command("systemd-stdio-bridge") +
+                          "` connects without a question");
   }
 }
 
@@ -119,6 +130,30 @@ void SystemdJobs::reload_manager() {
   }
 }
 
+std::vector<std::string> SystemdJobs::link(Verb verb, const std::vector<std::string>& units) {
+  using Change = sdbus::Struct<std::string, std::string, std::string>;  // what, link, target
+  std::vector<Change> changes;
+  try {
+    // Not only for this boot; and a link that leads elsewhere is somebody's will.
+    if (bool can_be_enabled = false; verb == Verb::enable)
+      manager_->callMethod("EnableUnitFiles")
+          .onInterface(manager_interface)
+          .withArguments(units, false, false)
+          .storeResultsTo(can_be_enabled, changes);
+    else
+      manager_->callMethod("DisableUnitFiles")
+          .onInterface(manager_interface)
+          .withArguments(units, false)
+          .storeResultsTo(changes);
+  } catch (const sdbus::Error& error) {
+    throw explain_refusal(verb, units.size() == 1 ? units[0] : "stem-worker@ units", where_, error.getName(),
+                          error.getMessage());
+  }
+  std::vector<std::string> links;
+  for (const auto& change : changes) links.push_back(change.get<1>());
+  return links;
+}
+
 /// One call of run(): sends, receives and keeps account, on the caller's thread.
 class SystemdJobs::Batch {
  public:
@@ -132,6 +167,7 @@ class SystemdJobs::Batch {
   void run(const std::vector<std::string>& units, const std::vector<std::string>& forgive,
            std::optional<SteadyTime> deadline) {
     for (const auto& unit : units) unended_.push_back({unit});
+    unasked_ = units.size();
     try {
       if (wait_) subscribe();
       for (const auto& unit : forgive) calls_.push_back([this, unit] { forget_failure(unit); });
@@ -179,6 +215,7 @@ class SystemdJobs::Batch {
         .withArguments(unended_[index].name, std::string("replace"))
         .uponReplyInvoke([this, index](const sdbus::Error* error, sdbus::ObjectPath job) {
           --open_;
+          --unasked_;
           if (error) return on_refused(index, *error);
           if (!wait_) return end({unended_[index].name, "queued", {}, {}, {}}, index);
           jobs_.emplace(std::string(job), index);
@@ -261,7 +298,8 @@ class SystemdJobs::Batch {
       if (!calls_.empty() && open_ < open_questions) continue;
       auto data = bus_.getEventLoopPollData();
       int timeout = data.getPollTimeout();
-      if (deadline) {
+      // However short the time is, what was asked for is asked for.
+      if (deadline && unasked_ == 0) {
         const auto left =
             std::chrono::ceil<std::chrono::milliseconds>(*deadline - std::chrono::steady_clock::now())
                 .count();
@@ -286,7 +324,7 @@ class SystemdJobs::Batch {
   std::vector<std::unique_ptr<sdbus::IProxy>> proxies_;  // of units whose jobs have ended
   std::unordered_map<std::string, std::size_t> jobs_;
   std::unordered_map<std::string, std::string> removed_;
-  std::size_t open_ = 0, count_ = 0;
+  std::size_t open_ = 0, count_ = 0, unasked_ = 0;
 };
 
 void SystemdJobs::run(Verb verb, const std::vector<std::string>& units,

@@ -22,10 +22,13 @@ struct UnitFacts {
   std::optional<Duration> watchdog_age;  ///< since the last WATCHDOG=1
   Duration watchdog_limit{};             ///< WatchdogSec=; 0 = none
   std::optional<WallTime> active_since;
-  std::string result = "success";  ///< exit-code, signal, core-dump, timeout, watchdog, resources…
-  int exit_code = 0;               ///< how the main process ended, as CLD_EXITED and its kin
-  int exit_status = 0;             ///< its status, or the signal
-  std::string invocation;          ///< 32 hexadecimal digits
+  std::string result = "success";        ///< exit-code, signal, core-dump, timeout, watchdog, resources…
+  int exit_code = 0;                     ///< how the main process ended, as CLD_EXITED and its kin
+  int exit_status = 0;                   ///< its status, or the signal
+  std::string invocation;                ///< 32 hexadecimal digits
+  pid_t last_pid = 0;                    ///< of the main process that ran last; it may have gone
+  std::optional<WallTime> last_started;  ///< when that was started
+  std::optional<std::uint64_t> memory;   ///< bytes that its control group uses
 
   bool running() const { return active_state == "active" || active_state == "reloading"; }
 };

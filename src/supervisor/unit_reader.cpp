@@ -1,6 +1,7 @@
 #include "supervisor/unit_reader.hpp"
 
 #include <systemd/sd-bus.h>
+#include <systemd/sd-id128.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,7 +28,13 @@ struct Message {
   Message& operator=(const Message&) = delete;
 };
 
-[[noreturn]] void unreachable(Scope scope, int error) {
+[[noreturn]] void unreachable(const Manager& manager, int error) {
+  if (!manager.host.empty())
+    throw Error(Exit::unavailable, "cannot ask the service manager of " + manager.host + ": " +
+                                       std::strerror(-error) + "; see that `" +
+                                       Manager(Scope::system, manager.host).command("systemd-stdio-bridge") +
+                                       "` connects without a question");
+  const auto scope = manager.scope;
   throw Error(
       Exit::unavailable,
       std::string("cannot ask the ") + (scope == Scope::system ? "system" : "user") +
@@ -36,8 +43,9 @@ struct Message {
                                 : "; is systemd running here?"));
 }
 
-sd_bus* connect_private(Scope scope) {
-  const auto path = private_socket(scope);
+sd_bus* connect_private(const Manager& manager) {
+  if (!manager.host.empty()) return nullptr;
+  const auto path = private_socket(manager.scope);
   sd_bus* bus = nullptr;
   if (access(path.c_str(), W_OK) != 0 || sd_bus_new(&bus) < 0) return nullptr;
   if (sd_bus_set_address(bus, ("unix:path=" + path).c_str()) >= 0 && sd_bus_start(bus) >= 0) return bus;
@@ -128,6 +136,17 @@ constexpr Property properties[] = {
      [](UnitFacts& f, const Value& v) { f.exit_code = v.number<std::int32_t>("i"); }},
     {UnitReader::failure, of_service, "ExecMainStatus",
      [](UnitFacts& f, const Value& v) { f.exit_status = v.number<std::int32_t>("i"); }},
+    {UnitReader::failure, of_service, "ExecMainPID",
+     [](UnitFacts& f, const Value& v) { f.last_pid = static_cast<pid_t>(v.number<std::uint32_t>("u")); }},
+    {UnitReader::failure | UnitReader::started, of_service, "ExecMainStartTimestamp",
+     [](UnitFacts& f, const Value& v) {
+       if (const auto at = v.number<std::uint64_t>("t"))
+         f.last_started = WallTime{Duration{static_cast<std::int64_t>(at)}};
+     }},
+    {UnitReader::memory, of_service, "MemoryCurrent",
+     [](UnitFacts& f, const Value& v) {
+       if (const auto bytes = v.number<std::uint64_t>("t"); bytes != UINT64_MAX) f.memory = bytes;
+     }},
     {UnitReader::invocation, of_unit, "InvocationID",
      [](UnitFacts& f, const Value& v) { f.invocation = v.hex_bytes(); }},
 };
@@ -160,12 +179,18 @@ void UnitReader::Close::operator()(sd_bus* bus) const {
   sd_bus_close_unref(bus);
 }
 
-UnitReader::UnitReader(Scope scope) : bus_(connect_private(scope)) {
+UnitReader::UnitReader(const Manager& manager) : bus_(connect_private(manager)) {
   if (bus_) return;
   sd_bus* bus = nullptr;
-  const int r = scope == Scope::system ? sd_bus_open_system(&bus) : sd_bus_open_user(&bus);
-  if (r < 0) unreachable(scope, r);
+  int r = !manager.host.empty()            ? sd_bus_open_system_remote(&bus, manager.host.c_str())
+          : manager.scope == Scope::system ? sd_bus_open_system(&bus)
+                                           : sd_bus_open_user(&bus);
+  if (r < 0) unreachable(manager, r);
   bus_.reset(bus);
+  // Of ssh it is only known now whether it got there.
+  sd_id128_t id;
+  if (!manager.host.empty()) r = sd_bus_get_bus_id(bus, &id);
+  if (r < 0) unreachable(manager, r);
 }
 
 UnitReader::~UnitReader() = default;

@@ -14,11 +14,11 @@ namespace stem {
 /// Reads the state of many units in few round trips: one list, then only the properties that are needed, all
 /// asked before the first answer is read. It speaks sd-bus itself, since sdbus-c++ 1.2 cannot use the
 /// manager's own socket, where an answer costs a third of what it costs through the bus, and which works
-/// where no bus runs. Whoever may not use that socket is served through the bus. Throws Error 69 where
-/// neither answers. One thread.
+/// where no bus runs. Whoever may not use that socket is served through the bus, as is who asks another
+/// machine. Throws Error 69 where neither answers. One thread.
 class UnitReader {
  public:
-  explicit UnitReader(Scope scope);
+  explicit UnitReader(const Manager& manager);
   ~UnitReader();
   UnitReader(const UnitReader&) = delete;
   UnitReader& operator=(const UnitReader&) = delete;
@@ -35,8 +35,10 @@ class UnitReader {
     life = 4,      ///< status_text, restarts, watchdog_age
     watchdog = 8,  ///< watchdog_age, watchdog_limit
     since = 16,    ///< active_since
-    failure = 32,  ///< result, exit_code, exit_status
+    failure = 32,  ///< result, exit_code, exit_status, last_pid, last_started
     invocation = 64,
+    started = 128,  ///< last_started
+    memory = 256,
   };
   struct Request {
     UnitFacts* facts;  ///< whose `unit` is set

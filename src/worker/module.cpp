@@ -2,22 +2,37 @@
 
 #include <dlfcn.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <stem/error.hpp>
 #include <stem/module.hpp>
 
+#include "worker/module_directory.hpp"
+
 namespace stem {
 
+std::string module_path(const std::string& name, const std::string& directory) {
+  if (name.empty() || name.find('/') != std::string::npos) return name;
+  // Installed modules first: the working directory of a service may be one that jobs write to.
+  const auto installed = (directory.empty() ? std::string(module_directory) : directory) + "/" + name;
+  return access(installed.c_str(), F_OK) == 0 ? installed : "./" + name;
+}
+
 void load_module(const std::string& path, Registry& tasks) {
-  // A name without a slash would be searched for along the library path; a module is a file that was named.
-  const std::string file = path.find('/') == std::string::npos ? "./" + path : path;
+  // Never a bare name to dlopen(), which would search along the library path.
+  const std::string file = module_path(path);
   struct stat info;
-  if (stat(file.c_str(), &info) != 0)
-    throw Error(
-        errno == EACCES ? Exit::no_permission : Exit::no_input,
-        "task module " + path + ": " + std::strerror(errno) + "; --app takes the path of a shared object");
+  if (stat(file.c_str(), &info) != 0) {
+    const int error = errno;
+    const bool bare = path.find('/') == std::string::npos;
+    throw Error(error == EACCES ? Exit::no_permission : Exit::no_input,
+                "task module " + path +
+                    (bare ? " (neither in " + std::string(module_directory) + " nor here)" : "") + ": " +
+                    std::strerror(error) +
+                    "; --app takes the path of a shared object, or the name of an installed one");
+  }
   if (!S_ISREG(info.st_mode))
     throw Error(Exit::config,
                 "task module " + path + " is not a file; --app takes the path of a shared object");

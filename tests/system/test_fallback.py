@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
+import threading
 
-from box import execute, wait_until
+from box import allow, execute, wait_until
 
 
 class Nodes:
@@ -68,6 +70,142 @@ def test_a_stopped_process_is_shown_as_silent_and_is_ended_all_the_same(stage, t
 
 def test_options_that_belong_to_start_are_refused_elsewhere(stage, tmp):
     nodes = Nodes(stage, tmp)
-    assert "belong to start and restart" in nodes.multi("stop", "a", "-c", "2", rc=64).stderr
-    assert "belong to start, stop and restart" in nodes.multi("status", "--no-block", rc=64).stderr
+    assert "belong to start, restart and enable" in nodes.multi("stop", "a", "-c", "2", rc=64).stderr
+    assert "belong to start, stop, restart and reload" in nodes.multi("status", "--no-block", rc=64).stderr
     assert "is not known" in nodes.multi("status", "--supervisor", "upstart", rc=64).stderr
+
+
+def test_reload_is_acknowledged_by_the_worker_itself(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    env_file = f"{tmp}/worker.env"
+    open(env_file, "w").write("STEM_WORKER_QUEUES=one\n")
+    nodes.start("a", "--env-file", env_file)
+    try:
+        pid = nodes.status()["a"]["pid"]
+        open(env_file, "w").write("STEM_WORKER_QUEUES=two\n")
+        assert nodes.multi("reload", "a").stdout.startswith(f"a  reloaded, pid {pid} (")
+        health = execute(["stem", "worker", "healthcheck", "--node", "a", "--json"], env=nodes.env).json()
+        assert health["queues"] == ["two"] and health["pid"] == pid, health
+        open(env_file, "w").write("not a variable\n")
+        ran = nodes.multi("reload", "a", rc=78)
+        assert f"{env_file}:1:" in ran.stderr and "goes on with the old one" in ran.stderr, ran.stderr
+        os.kill(pid, signal.SIGSTOP)
+        ran = nodes.multi("reload", "a", rc=75)
+        assert "nobody answers" in ran.stderr, ran.stderr
+        os.kill(pid, signal.SIGCONT)
+        assert nodes.status()["a"]["pid"] == pid
+    finally:
+        nodes.multi("stop", "a")
+    assert "does not run" in nodes.multi("reload", "a", rc=1).stderr
+
+
+def test_what_starts_nodes_at_boot_is_named_instead_of_done(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    for action in ("enable", "disable"):
+        ran = nodes.multi(action, "a", rc=69)
+        assert "STEMD_NODES" in ran.stderr and "update-rc.d stem-worker" in ran.stderr and "chkconfig" in ran.stderr, ran.stderr
+    assert "limits of a systemd unit" in nodes.multi("start", "a", "--app", nodes.app, "--property", "Nice=5", rc=64).stderr
+
+
+def test_logs_are_those_of_the_files_and_are_followed_across_a_rotation(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    assert "has never been started" in nodes.multi("logs", "a", rc=66).stderr
+    nodes.start("a", "b")
+    try:
+        assert "ready" in nodes.multi("logs", "a").stdout
+        several = nodes.multi("logs", "--all", "-n", "1").lines()
+        assert [line.split("  ")[0] for line in several] == ["a", "b"], several
+        line = nodes.multi("logs", "a", "-n", "1", "--json").json()
+        assert line["node"] == "a" and line["text"], line
+        follow = subprocess.Popen(["stem", "worker", "multi", "logs", "-f", "-n", "0", "a"], env=nodes.env, text=True,
+                                  stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        seen = []
+        threading.Thread(target=lambda: seen.extend(iter(follow.stdout.readline, "")), daemon=True).start()
+
+        def reloads():
+            nodes.multi("reload", "a")
+            return sum("reloaded" in line for line in seen)
+
+        wait_until(reloads, what="a line is followed")
+        os.rename(f"{tmp}/log/a.log", f"{tmp}/log/a.log.1")
+        before = len(seen)
+        wait_until(lambda: reloads() and len(seen) > before, what="a line of the new file is followed")
+        assert os.path.exists(f"{tmp}/log/a.log")
+        follow.send_signal(signal.SIGINT)
+        assert follow.wait(10) == -signal.SIGINT
+        # A pager that is left ends it as well, without another line.
+        follow = subprocess.Popen(["stem", "worker", "multi", "logs", "-f", "a"], env=nodes.env, text=True,
+                                  stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        assert follow.stdout.readline()
+        follow.stdout.close()
+        assert follow.wait(10) is not None
+    finally:
+        nodes.multi("stop", "a", "b")
+
+
+def test_a_rolling_restart_ends_at_the_first_failure(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a", "b", "c")
+    try:
+        pids = {node: state["pid"] for node, state in nodes.status().items()}
+        ran = nodes.multi("restart", "--rolling", "--all")
+        again = {node: state["pid"] for node, state in nodes.status().items()}
+        assert not set(pids.values()) & set(again.values()), ran.stdout
+        ran = nodes.multi("restart", "--rolling", "a", "b", "c", "--app:b", "/nowhere.so", rc=66)
+        assert ran.lines()[2] == "c  not touched" and "not touched after that: c" in ran.stderr, ran.stderr
+        assert nodes.status("c")["c"]["pid"] == again["c"]
+    finally:
+        nodes.multi("stop", "--all")
+
+
+def test_nothing_that_stands_at_a_pidfiles_place_makes_anything_touch_it_or_a_foreign_process(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    bystander = subprocess.Popen(["sleep", "1000"])
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    pidfile = f"{tmp}/run/a.pid"
+    os.makedirs(f"{tmp}/run")
+    try:
+        for text in ("1", str(os.getpid()), str(dead.pid), str(bystander.pid), "0", "-1", "text", "", "9" * 40):
+            for action, allowed in (("status", {3}), ("reload", {1, 77}), ("stop", {0, 77})):
+                open(pidfile, "w").write(text + "\n")
+                ran = execute(["stem", "worker", "multi", action, "a"], env=nodes.env)
+                assert ran.rc in allowed, (action, text, ran)
+                assert bystander.poll() is None, (action, text)
+        # A link and a directory are refused by all, and stay as they are.
+        for make in (lambda: os.symlink("/etc/passwd", pidfile), lambda: os.mkdir(pidfile)):
+            if os.path.lexists(pidfile):
+                os.remove(pidfile)
+            make()
+            passwd = open("/etc/passwd").read()
+            for action, rc in (("status", 3), ("reload", 77), ("stop", 77)):
+                ran = nodes.multi(action, "a", rc=rc)
+                assert "cannot be used" in ran.stdout + ran.stderr, ran
+            assert "cannot be used" in nodes.multi("start", "a", "--app", nodes.app, rc=77).stderr
+            assert os.path.lexists(pidfile) and open("/etc/passwd").read() == passwd
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_no_time_at_all_kills_at_once_and_starts_nothing(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a")
+    ran = nodes.multi("stop", "a", "--timeout", "0")
+    assert "was killed" in ran.stdout or "stopped" in ran.stdout, ran.stdout
+    ran = nodes.multi("start", "a", "--timeout", "0", rc=75)
+    assert "not ready in time" in ran.stderr, ran.stderr
+    assert nodes.status(rc=3)["a"]["state"] != "running"
+
+
+@allow(seconds=120)
+def test_two_starts_at_once_fifty_times_are_one_worker(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a")
+    for _ in range(50):
+        nodes.multi("stop", "a")
+        both = [subprocess.Popen(["stem", "worker", "multi", "start", "a"], env=nodes.env, stdout=subprocess.PIPE, text=True)
+                for _ in range(2)]
+        words = sorted(start.communicate(timeout=30)[0].split("  ", 1)[1].split(",")[0] for start in both)
+        assert words == ["is running already", "running"] and all(start.returncode == 0 for start in both), words
+    nodes.multi("stop", "a")

@@ -13,10 +13,10 @@ class Workers:
         self.box, self.user, self.env = box, user, env
 
     def multi(self, *words, check=0, timeout=60.0):
-        return self.box.run(["stem", "worker", "multi", *words], check={check}, user=self.user, env=self.env, timeout=timeout)
+        return self.box.run(["stem", "worker", "multi", *words], check=check if isinstance(check, set) else {check}, user=self.user, env=self.env, timeout=timeout)
 
-    def start(self, *nodes, app=EFFECTS, **more):
-        return self.multi("start", *nodes, "--app", app, **more)
+    def start(self, *words, app=EFFECTS, **more):
+        return self.multi("start", *words, "--app", app, **more)
 
     def status(self, *nodes, check=0):
         """By node."""

@@ -72,15 +72,23 @@ TEST_CASE("node view: the table of states, from which nothing reaches the termin
 
 TEST_CASE("node view: a line for what became of a node") {
   using Kind = NodeOutcome::Kind;
-  CHECK(outcome_line(outcome(Kind::done), false) == "a  running, pid 77 (0.3s)");
-  CHECK(outcome_line(outcome(Kind::done), true) == "a  stopped (0.3s)");
-  CHECK(outcome_line(outcome(Kind::done, "did not end within 30s and was killed"), true) ==
+  CHECK(outcome_line(outcome(Kind::done), Verb::start) == "a  running, pid 77 (0.3s)");
+  CHECK(outcome_line(outcome(Kind::done), Verb::stop) == "a  stopped (0.3s)");
+  CHECK(outcome_line(outcome(Kind::done, "did not end within 30s and was killed"), Verb::stop) ==
         "a  stopped (0.3s): did not end within 30s and was killed");
-  CHECK(outcome_line(outcome(Kind::unchanged, "is running already"), false) ==
+  CHECK(outcome_line(outcome(Kind::unchanged, "is running already"), Verb::start) ==
         "a  is running already, pid 77");
-  CHECK(outcome_line(outcome(Kind::unchanged, "is stopped already"), true) == "a  is stopped already");
-  CHECK(outcome_line(outcome(Kind::queued), true) == "a  stopping");
-  CHECK(outcome_line(outcome(Kind::failed, "a long story"), false) == "a  failed (0.3s)");
+  CHECK(outcome_line(outcome(Kind::unchanged, "is stopped already"), Verb::stop) == "a  is stopped already");
+  CHECK(outcome_line(outcome(Kind::queued), Verb::stop) == "a  stopping");
+  CHECK(outcome_line(outcome(Kind::failed, "a long story"), Verb::start) == "a  failed (0.3s)");
+  CHECK(outcome_line(outcome(Kind::done), Verb::reload) == "a  reloaded, pid 77 (0.3s)");
+  CHECK(outcome_line(outcome(Kind::queued), Verb::reload) == "a  reloading, pid 77");
+  auto without_pid = outcome(Kind::done);
+  without_pid.pid = 0;
+  CHECK(outcome_line(without_pid, Verb::enable) == "a  enabled (0.3s)");
+  CHECK(outcome_line(without_pid, Verb::disable) == "a  disabled (0.3s)");
+  without_pid.kind = Kind::untouched;
+  CHECK(outcome_line(without_pid, Verb::restart) == "a  not touched");
 }
 
 TEST_CASE("node view: every key is there, and null for what is not known") {
@@ -100,7 +108,7 @@ TEST_CASE("node view: every key is there, and null for what is not known") {
   failed.code = Exit::config;
   failed.log = {"one", "two"};
   failed.log_source = "journalctl -u a";
-  CHECK(to_json(failed, false) == Json{{"node", "a"},
+  CHECK(to_json(failed, Verb::start) == Json{{"node", "a"},
                                        {"state", "failed"},
                                        {"changed", false},
                                        {"pid", 77},

@@ -58,7 +58,7 @@ bool soon(Condition condition, std::chrono::milliseconds limit = 5s) {
 /// A supervisor with a directory of its own; whatever it started is ended with it.
 struct Rig {
   TempDir directory;
-  SupervisorDetached::Settings settings;
+  DetachedSettings settings;
   Quiet watcher;
 
   explicit Rig(const Backgrounder& backgrounder, const std::string& mode = "") {

@@ -132,8 +132,8 @@ TEST_CASE("drop-in: a person's manager has other paths, and nothing to open") {
 
 TEST_CASE("drop-in: written once, remembered, replaced option by option, and taken away") {
   TempDir directory;
-  const DropIns drop_ins(directory.path(), "/usr/bin/stem", Scope::system);
-  const fs::path file = directory / "stem-worker@web-1.service.d/50-stem-multi.conf";
+  const DropIns drop_ins({directory / "run", directory / "etc"}, "/usr/bin/stem", Scope::system);
+  const fs::path file = directory / "run/stem-worker@web-1.service.d/50-stem-multi.conf";
 
   NodeOptions options;
   options.queues = {"mail"};
@@ -155,11 +155,11 @@ TEST_CASE("drop-in: written once, remembered, replaced option by option, and tak
 
 TEST_CASE("drop-in: what others put beside it stays") {
   TempDir directory;
-  const DropIns drop_ins(directory.path(), "/usr/bin/stem", Scope::system);
+  const DropIns drop_ins({directory / "run", directory / "etc"}, "/usr/bin/stem", Scope::system);
   NodeOptions options;
   options.concurrency = 2;
   drop_ins.set("a", options);
-  const auto other = directory / "stem-worker@a.service.d/override.conf";
+  const auto other = directory / "run/stem-worker@a.service.d/override.conf";
   std::ofstream(other) << "[Service]\n";
   CHECK(drop_ins.set("a", {}));
   CHECK(fs::exists(other));
@@ -176,8 +176,44 @@ TEST_CASE("drop-in: a file of somebody else, or one that was edited badly, remem
 TEST_CASE("drop-in: where it cannot be written the message says what to do") {
   TempDir directory;
   directory.file("file", "x");
-  const DropIns drop_ins(directory / "file", "/usr/bin/stem", Scope::system);
+  const DropIns drop_ins({directory / "file", directory / "etc"}, "/usr/bin/stem", Scope::system);
   NodeOptions options;
   options.concurrency = 2;
   CHECK_THROWS_WITH_AS(drop_ins.set("a", options), doctest::Contains("cannot write"), Error);
+}
+
+TEST_CASE("drop-in: limits are directives as they are, percent signs and all") {
+  NodeOptions options;
+  options.properties = {"MemoryHigh=50%", "CPUWeight=20"};
+  CHECK(directives(options).starts_with("[Service]\nMemoryHigh=50%\nCPUWeight=20\nExecStart=\n"));
+  CHECK(drop_in_options(drop_in_text("/usr/bin/stem", "a", options, Scope::system)) == options);
+}
+
+TEST_CASE(
+    "drop-in: a node that is enabled has its options below /etc, another below /run, and none in both") {
+  TempDir directory;
+  const DropIns drop_ins({directory / "run", directory / "etc"}, "/usr/bin/stem", Scope::system);
+  NodeOptions options;
+  options.concurrency = 2;
+  drop_ins.set("a", options);
+  CHECK_FALSE(drop_ins.enabled("a"));
+  CHECK(fs::exists(drop_ins.path("a")));
+
+  fs::create_directories(directory / "etc/stem.target.wants");
+  fs::create_symlink("/nowhere/stem-worker@.service",
+                     directory / "etc/stem.target.wants/stem-worker@a.service");
+  CHECK(drop_ins.enabled("a"));
+  CHECK_FALSE(drop_ins.enabled("b"));
+  CHECK(drop_ins.nodes() == std::vector<std::string>{"a"});
+  CHECK(drop_ins.set("a", options));
+  CHECK_FALSE(fs::exists(drop_ins.path("a")));
+  CHECK(content_of(drop_ins.path("a", true)).find("Kept while the node is enabled") != std::string::npos);
+  CHECK(drop_ins.options("a") == options);
+  CHECK_FALSE(drop_ins.set("a", options));
+
+  CHECK(drop_ins.set("a", options, false));
+  CHECK_FALSE(fs::exists(drop_ins.path("a", true)));
+  CHECK(content_of(drop_ins.path("a")).find("Lost at the next boot") != std::string::npos);
+  CHECK(drop_ins.set("a", {}));
+  CHECK(drop_ins.nodes() == std::vector<std::string>{"a"});
 }

@@ -18,6 +18,7 @@ NodeOptions everything() {
   options.logfile = "/var/log/stem/%n%I.log";
   options.workdir = "/srv/%n";
   options.private_dirs = true;
+  options.properties = {"MemoryMax=1G"};
   return options;
 }
 
@@ -69,5 +70,6 @@ TEST_CASE("node options: what can be no argument is refused by name") {
   refused([](NodeOptions& o) { o.queues = {"../x"}; }, "queue");
   refused([](NodeOptions& o) { o.concurrency = 5000; }, "--concurrency");
   refused([](NodeOptions& o) { o.pidfile = "run/x.pid"; }, "absolute");
+  refused([](NodeOptions& o) { o.properties = {"User=root"}; }, "--property");
   validate(everything());
 }
