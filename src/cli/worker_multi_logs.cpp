@@ -53,6 +53,10 @@ void LogPrinter::line(const LogLine& line) {
   }
 }
 
+void LogPrinter::remark(const std::string& text) {
+  std::cerr << "stem worker multi: " << text << '\n';
+}
+
 bool LogPrinter::caught_up() {
   std::cout.flush();
   return static_cast<bool>(std::cout);

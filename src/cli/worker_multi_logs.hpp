@@ -10,6 +10,7 @@ class LogPrinter : public LogReader {
  public:
   LogPrinter(bool json, bool several) : json_(json), several_(several) {}
   void line(const LogLine& line) override;
+  void remark(const std::string& text) override;
   bool caught_up() override;
   int reader_fd() const override;
 

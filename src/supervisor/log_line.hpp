@@ -28,6 +28,8 @@ class LogReader {
  public:
   virtual ~LogReader() = default;
   virtual void line(const LogLine&) = 0;
+  /// Something that a person should know of these logs; one sentence.
+  virtual void remark(const std::string&) {}
   /// All there is has been handed over; the next line may be long in coming. False: nobody reads any more.
   virtual bool caught_up() = 0;
   /// Polls as hung up when nobody reads any more; -1 = none such.

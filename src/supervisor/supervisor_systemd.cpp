@@ -278,6 +278,10 @@ void SupervisorSystemd::read_logs(const std::vector<std::string>& nodes, const L
   if (!manager_.host.empty())
     throw Error(Exit::usage, "logs are read on the machine that has them: `" +
                                  manager_.command("journalctl") + "-u 'stem-worker@*'`");
+  for (const auto& node : nodes)
+    if (const auto file = drop_ins_.options(node).logfile; !file.empty())
+      reader.remark("node " + node + " writes a log file of its own, " + file +
+                    "; the journal has what systemd says of it");
   read_journal(nodes, manager_.scope, query, reader);
 }
 

@@ -115,6 +115,16 @@ def test_an_excerpt_holds_only_what_this_start_wrote(box):
     assert "stem.env:2:" in again and "stem.env:1:" not in again, again
 
 
+def test_the_words_of_a_worker_that_dies_at_once_are_never_missing(box):
+    # The journal often has not learned of which unit such a process was before it is gone.
+    box.write("/etc/stem/stem.env", "a mistake\n", mode=0o644)
+    ran = box.run("""
+        for round in $(seq 20); do
+            stem worker multi start a --app /nowhere.so 2>&1 >/dev/null | grep -q 'stem.env:1: ' || echo "round $round"
+        done""", timeout=50)
+    assert ran.stdout == "", ran.stdout
+
+
 def test_one_node_that_fails_leaves_the_others_alone(box):
     workers = Workers(box)
     box.write("/etc/stem/b.env", "wrong\n", mode=0o644)
@@ -472,6 +482,8 @@ def test_logs_are_those_of_the_nodes_named_oldest_first(box):
     assert len(workers.multi("logs", "--all", "-n", "3").lines()) == 3
     assert workers.multi("logs", "a", "-n", "0").stdout == ""
     assert workers.multi("logs", "never").stdout == ""
+    workers.multi("restart", "b", "--logfile", "/var/log/stem/%n.log")
+    assert "/var/log/stem/%n.log" in workers.multi("logs", "a", "b").stderr
 
 
 def test_logs_are_followed_across_a_rotation_until_ctrl_c(box):
@@ -608,7 +620,7 @@ def test_the_polkit_rule_lets_the_group_manage_nodes_and_nothing_else(box):
     for unit in ("systemd-journald.service", "stem-worker@a.socket", "xstem-worker@a.service", "stem.slice",
                  "stem-worker@a\\x2fb.service"):
         refused = box.run(["systemctl", "--no-ask-password", "stop", unit], user="deputy", check=False)
-        assert refused.rc != 0 and "not" in refused.stderr, (unit, refused)
+        assert refused.rc != 0 and ("authentication required" in refused.stderr or "not loaded" in refused.stderr), (unit, refused)
     for command in (["kill", "stem-worker@a"], ["set-property", "stem-worker@a", "Nice=1"], ["daemon-reload"]):
         assert box.run(["systemctl", "--no-ask-password", *command], user="deputy", check=False).rc != 0, command
     # Without the group there is no rule.
