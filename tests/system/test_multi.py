@@ -477,8 +477,9 @@ def test_logs_are_those_of_the_nodes_named_oldest_first(box):
     assert "a systemd[1]: Start" in ran.stdout and " b " not in ran.stdout, ran.stdout
     lines = [json.loads(line) for line in workers.multi("logs", "a", "b", "--json", "-n", "all").lines()]
     assert {line["node"] for line in lines} == {"a", "b"}
-    times = [line["time"] for line in lines]
-    assert times == sorted(times) and times[0].endswith("Z"), times
+    told = box.run(["journalctl", "-q", "-o", "json", "-u", "stem-worker@a", "-u", "stem-worker@b"]).lines()
+    assert [line["text"] for line in lines][:len(told)] == [json.loads(line)["MESSAGE"] for line in told]
+    assert lines[0]["time"].endswith("Z") and lines[0]["priority"] == 6, lines[0]
     assert len(workers.multi("logs", "--all", "-n", "3").lines()) == 3
     assert workers.multi("logs", "a", "-n", "0").stdout == ""
     assert workers.multi("logs", "never").stdout == ""

@@ -173,7 +173,7 @@ def test_the_tree_works_in_an_empty_root(box, stage):
     box.run(["journalctl", f"--root={root}", "--update-catalog"])
     box.run(["systemctl", f"--root={root}", "enable", "stem-worker@web-1"])
     assert box.exists(f"{root}/etc/systemd/system/stem.target.wants/stem-worker@web-1.service")
-    assert box.run(["readlink", f"{root}/etc/systemd/system/multi-user.target.wants/stem.target"]).stdout.strip().endswith("/stem.target")
+    assert box.exists(f"{root}/etc/systemd/system/multi-user.target.wants/stem-worker@web-1.service")
     box.run(f"rm -rf {root} /srv/tree")
 
 
