@@ -41,16 +41,16 @@ daemon() {
 class Service:
     """The script as an administrator installs it, with nodes a and web-1."""
 
-    def __init__(self, plain, default="", config="/etc/default/stem", shell=None):
-        self.plain, self.config, self.shell = plain, config, shell
-        plain.run(f"install -m 0755 /usr/share/stem/sysv/stem-worker {SCRIPT}")
+    def __init__(self, plain, default="", config="/etc/default/stem", shell=None, script=SCRIPT):
+        self.plain, self.config, self.shell, self.script = plain, config, shell, script
+        plain.run(f"install -m 0755 /usr/share/stem/sysv/{script.rpartition('/')[2]} {script}")
         self.configure(default or f'STEMD_NODES="a web-1"\nSTEMD_OPTS="--app {EFFECTS} -c 2"\n')
 
     def configure(self, text, **mode):
         self.plain.write(self.config, text, **mode)
 
     def __call__(self, action, *more, rc=0, **options):
-        words = [*([self.shell] if self.shell else []), SCRIPT, action, *more]
+        words = [*([self.shell] if self.shell else []), self.script, action, *more]
         ran = self.plain.run([word for part in words for word in part.split()], check=False, timeout=60, **options)
         assert ran.rc == rc, f"{action}: exit status {ran.rc}, not {rc}\n{ran.stdout}{ran.stderr}"
         return ran
@@ -230,6 +230,76 @@ def test_started_twenty_times_at_once_there_is_one_process_a_node(plain):
     assert len(service.pids()) == 2
 
 
+SCHEDULER = "/etc/init.d/stem-scheduler"
+
+
+def one_scheduler(service):
+    plain = service.plain
+
+    def pids():
+        return set(plain.run(["pgrep", "-f", "^stem scheduler start|^/usr/bin/stem scheduler start"], check={0, 1}).lines())
+
+    service("status", rc=3)
+    service("try-restart")
+    service("reload", rc=7)
+    service("start")
+    (pid,) = pids()
+    assert f"Uid:\t{plain.uid('stem')}\t" in plain.read(f"/proc/{pid}/status")
+    assert plain.read("/run/stem/scheduler.pid").strip() == pid
+    assert plain.run(["stem", "scheduler", "healthcheck", "--json"]).json()["status"] == "ok"
+    service("start")
+    service("status")
+    assert pids() == {pid}
+    service("restart")
+    service("try-restart")
+    (after,) = pids()
+    assert after != pid
+    service("stop")
+    service("stop")
+    assert not pids() and not plain.exists("/run/stem/scheduler.pid")
+    service("status", rc=3)
+
+
+@allow(seconds=120)
+def test_a_scheduler_lives_and_ends_under_its_script(plain):
+    one_scheduler(Service(plain, script=SCHEDULER, default="STEMD_NODES=a\nSTEMD_OPTS=-x\n"))
+
+
+@allow(seconds=120)
+def test_a_scheduler_lives_and_ends_under_its_script_with_red_hats_daemon_and_busyboxs_shell(plain):
+    plain.run("mv /sbin/start-stop-daemon /sbin/start-stop-daemon.dpkg && mkdir -p /run/lock/subsys")
+    plain.write("/etc/rc.d/init.d/functions", FUNCTIONS)
+    one_scheduler(Service(plain, script=SCHEDULER, config="/etc/sysconfig/stem", shell="busybox ash"))
+
+
+def test_the_schedulers_options_and_files_count(plain):
+    service = Service(plain, script=SCHEDULER, default='STEMD_SCHEDULER_OPTS="--catch-up none"\n'
+                      'STEMD_SCHEDULER_PID_FILE=/run/stem/s.pid\nSTEMD_SCHEDULER_LOG_FILE=/var/log/stem/s.log\n')
+    plain.write("/etc/stem/scheduler.env", "STEM_LOG_LEVEL=debug\n", mode=0o640, owner="root:stem")
+    service("start")
+    pid = plain.read("/run/stem/s.pid").strip()
+    assert "--catch-up\0none\0" in plain.read(f"/proc/{pid}/cmdline")
+    assert "ready" in plain.read("/var/log/stem/s.log")
+    service("stop")
+    service.configure('STEMD_SCHEDULER_OPTS="--catch-up perhaps"\n')
+    assert "catch-up" in service("start", rc=2).stderr
+    service.configure("")
+    plain.write("/etc/stem/scheduler.env", "nonsense\n", mode=0o640, owner="root:stem")
+    assert "/etc/stem/scheduler.env:1: " in service("start", rc=6).stderr
+
+
+def test_workers_and_scheduler_share_a_machine(plain):
+    workers, scheduler = Service(plain), Service(plain, script=SCHEDULER, default=f'STEMD_NODES="a web-1"\nSTEMD_OPTS="--app {EFFECTS}"\n')
+    workers("start")
+    scheduler("start")
+    workers("stop")
+    scheduler("status")
+    workers("start")
+    scheduler("stop")
+    workers("status")
+    workers("stop")
+
+
 def test_tools_that_read_the_header_find_what_they_need(plain):
     Service(plain)
     if not plain.exists("/usr/sbin/update-rc.d"):
@@ -243,7 +313,7 @@ def test_tools_that_read_the_header_find_what_they_need(plain):
 
 def test_scripts_are_clean(stage):
     scripts = sorted((stage.source / "sysv").glob("stem-*"))
-    assert len(scripts) >= 1
+    assert len(scripts) >= 2
     for script in scripts:
         for checker in (["dash", "-n"], ["busybox", "ash", "-n"], ["bash", "--posix", "-n"], ["checkbashisms"], ["shellcheck"]):
             if not shutil.which(checker[0]):
