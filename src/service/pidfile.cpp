@@ -83,10 +83,13 @@ Descriptor open_for_look(const std::string& path, PidfileState& state, struct st
   Descriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   using Kind = PidfileState::Kind;
   if (!file) {
-    state.kind = errno == ENOENT || errno == ENOTDIR ? Kind::missing
-                 : errno == ELOOP || errno == ENXIO  ? Kind::foreign
-                                                     : Kind::forbidden;
-    state.detail = errno == ELOOP ? "a symbolic link" : std::strerror(errno);
+    const int error = errno;
+    // A loop among the directories above it: there is nothing, as far as the pidfile goes.
+    const bool loop = error == ELOOP && lstat(path.c_str(), &status) != 0;
+    state.kind = error == ENOENT || error == ENOTDIR || loop ? Kind::missing
+                 : error == ELOOP || error == ENXIO          ? Kind::foreign
+                                                             : Kind::forbidden;
+    state.detail = error == ELOOP ? "a symbolic link" : std::strerror(error);
     return file;
   }
   if (fstat(file.get(), &status) != 0) {
