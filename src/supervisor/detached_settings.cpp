@@ -1,5 +1,6 @@
 #include "supervisor/detached_settings.hpp"
 
+#include <pwd.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -11,6 +12,16 @@ namespace {
 std::string setting(const Environment& environment, const char* key) {
   const auto at = environment.find(key);
   return at == environment.end() ? std::string{} : at->second;
+}
+
+/// As a log-in of `user` would have it, rather than that of root who starts the worker.
+void move_home(Environment& environment, const std::string& user) {
+  const auto* account = getpwnam(user.c_str());
+  if (!account) return;  // owner() says so
+  environment["HOME"] = account->pw_dir;
+  environment["SHELL"] = account->pw_shell;
+  environment["USER"] = environment["LOGNAME"] = account->pw_name;
+  std::erase_if(environment, [](const auto& entry) { return entry.first.starts_with("XDG_"); });
 }
 
 }  // namespace
@@ -25,6 +36,10 @@ DetachedSettings DetachedSettings::usual(const std::string& runtime_dir, const E
     settings.group = setting(environment, "STEMD_GROUP");
     if (!settings.group.empty() && settings.user.empty())
       throw Error(Exit::config, "STEMD_GROUP is set without STEMD_USER; set both, or neither");
+    if (!settings.user.empty()) {
+      move_home(settings.environment, settings.user);
+      settings.state_dir = settings.environment.try_emplace("STATE_DIRECTORY", "/var/lib/stem").first->second;
+    }
   } else {
     const auto state = setting(environment, "XDG_STATE_HOME"), home = setting(environment, "HOME");
     settings.log_dir = (state.starts_with('/')  ? state

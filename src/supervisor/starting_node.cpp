@@ -105,6 +105,7 @@ void StartingNode::begin(const NodeRequest& request, const ActionSettings& actio
   make_parent_directories(record_.pidfile, owner, is_private);
   make_parent_directories(record_.logfile, owner, is_private);
   make_log(owner);
+  make_state_dir(owner);
   records_.write(request.node, record_);
 
   launch_.emplace(settings_.backgrounder, order(action.timeout.value_or(start_patience)));
@@ -127,9 +128,22 @@ void StartingNode::make_log(const Owner& owner) {
         errno == EACCES || errno == ELOOP || errno == EPERM ? Exit::no_permission : Exit::cannot_create,
         "cannot write the log file " + record_.logfile + ": " + std::strerror(errno) +
             "; give it to the worker's user, or name another with --logfile");
-  if (status.st_size == 0 && status.st_uid == geteuid() && owner.user != geteuid())
-    (void)!fchown(log.get(), owner.user, owner.group);
+  if (status.st_size == 0 && status.st_uid == geteuid()) {
+    fchmod(log.get(), 0640);  // whatever the umask
+    if (owner.user != geteuid()) (void)!fchown(log.get(), owner.user, owner.group);
+  }
   log_size_ = size_of(record_.logfile);
+}
+
+/// As StateDirectory= of the unit does; the group may enqueue.
+void StartingNode::make_state_dir(const Owner& owner) {
+  struct stat status {};
+  const auto& path = settings_.state_dir;
+  // One that somebody made otherwise is theirs, and may not even be used.
+  if (!path.starts_with("/var/lib/") || lstat(path.c_str(), &status) == 0) return;
+  make_directories(path, owner, true);
+  if (chmod(path.c_str(), 02770) != 0)
+    throw Error(Exit::cannot_create, "cannot set the mode of " + path + ": " + std::strerror(errno) + "; make it by hand");
 }
 
 void StartingNode::fail(Exit code, const std::string& message) {

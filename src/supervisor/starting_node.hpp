@@ -29,6 +29,7 @@ class StartingNode {
   NodeRecord plan(const NodeRequest& request, bool reset) const;
   LaunchOrder order(Duration timeout) const;
   void make_log(const Owner& owner);
+  void make_state_dir(const Owner& owner);
   void fail(Exit code, const std::string& message);
   void took();
 

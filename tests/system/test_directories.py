@@ -169,3 +169,31 @@ def test_two_names_that_one_template_makes_the_same_exclude_each_other(plain):
                            env=person.env, check=False)
     assert person.plain.run(["pgrep", "-fc", "^/usr/bin/stem worker start"]).stdout.strip() == "1", ran
     person.stop("a")
+
+
+def test_a_full_file_system_stops_a_start_with_a_word_and_a_running_worker_not_at_all(plain):
+    person = Person(plain, root=True)
+    own = plain.uid("stem")
+    plain.run(f"install -d {PLACE}/full {PLACE}/crowded && mount -t tmpfs -o size=64k,mode=0755,uid={own} full {PLACE}/full && "
+              f"mount -t tmpfs -o nr_inodes=1,mode=0755,uid={own} crowded {PLACE}/crowded")
+    try:
+        for option in ("--pidfile", "--logfile"):
+            ran = person.start("a", option, f"{PLACE}/crowded/a.file", "--reset", rc=73)
+            assert "No space left on device" in ran.stderr and f"{PLACE}/crowded/a.file" in ran.stderr, ran.stderr
+        ran = person.start("a", "--logfile", f"{PLACE}/crowded/new/a.log", "--reset", rc=73)
+        assert "make room" in ran.stderr, ran.stderr
+
+        person.start("a", "--logfile", f"{PLACE}/full/a.log", "--reset")
+        pid = person.state("a")["pid"]
+        plain.run(f"dd if=/dev/zero of={PLACE}/full/fill 2>/dev/null; dd if=/dev/zero bs=1 of={PLACE}/full/fill2 2>/dev/null; true")
+        held = plain.read(f"{PLACE}/full/a.log")
+        for _ in range(200):  # more than the rest of the log's last page
+            plain.run(["kill", "-HUP", str(pid)])
+        assert person.state("a")["pid"] == pid and person.state("a")["state"] == "running"
+        plain.run(f"rm {PLACE}/full/fill {PLACE}/full/fill2")
+        person.stop("a")
+        text = plain.read(f"{PLACE}/full/a.log")
+        assert text.startswith(held) and "lines before this one could not be written" in text and "ended" in text, text[-500:]
+    finally:
+        person.stop("a")
+        plain.run(f"umount {PLACE}/full {PLACE}/crowded")

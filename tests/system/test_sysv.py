@@ -82,6 +82,9 @@ def one_life(service):
               user="stem", env={"STEM_BROKER_URL": "sqlite:///var/lib/stem/stem.db"})
     assert plain.run(["stat", "-c", "%U %a", "/run/stem", "/var/log/stem", "/var/lib/stem"]).lines() == [
         "stem 755", "stem 755", "stem 2770"]
+    service("reload")
+    service("force-reload")
+    assert service.pids() == pids
     service("restart")
     after = service.pids()
     assert len(after) == 2 and not after & pids
@@ -167,6 +170,21 @@ def test_environment_files_of_all_and_of_one_node_are_read(plain):
     assert len(service.pids()) == 1
 
 
+def test_reload_takes_over_what_may_change_and_opens_the_log_anew(plain):
+    service = Service(plain)
+    service("start")
+    pids = service.pids()
+    plain.write("/etc/stem/stem.env", "STEM_WORKER_QUEUES=fresh\n", mode=0o640, owner="root:stem")
+    plain.run("mv /var/log/stem/a.log /var/log/stem/a.log.1")
+    service("reload")
+    wait_until(lambda: plain.run(["stem", "worker", "healthcheck", "--node", "a", "--json"]).json()["queues"] == ["fresh"], what="a has reloaded")
+    wait_until(lambda: plain.exists("/var/log/stem/a.log") and "reloaded" in plain.read("/var/log/stem/a.log"), what="the new log is written")
+    assert service.pids() == pids
+    service("stop", "a")
+    service("reload")  # the one that runs
+    service("stop")
+
+
 def test_named_nodes_take_the_place_of_the_configured(plain):
     service = Service(plain)
     service("start", "b")
@@ -249,6 +267,9 @@ def one_scheduler(service):
     assert plain.run(["stem", "scheduler", "healthcheck", "--json"]).json()["status"] == "ok"
     service("start")
     service("status")
+    assert pids() == {pid}
+    service("reload")
+    service("force-reload")
     assert pids() == {pid}
     service("restart")
     service("try-restart")
