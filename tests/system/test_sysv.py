@@ -155,6 +155,19 @@ def test_every_variable_of_the_defaults_file_counts(plain):
     service("stop")
 
 
+def test_options_may_name_the_files_themselves_and_root_may_run_workers_as_itself(plain):
+    service = Service(plain, default=f"""STEMD_NODES=a\nSTEMD_USER=""\nSTEMD_OPTS="--app {EFFECTS} --pidfile=/run/stem/x.pid """
+                      """--logfile /srv/stem/x.log --workdir /srv"\n""")
+    service("start")
+    pid = plain.read("/run/stem/x.pid").strip()
+    assert "Uid:\t0\t" in plain.read(f"/proc/{pid}/status") and plain.exists("/srv/stem/x.log")
+    assert plain.run(["readlink", f"/proc/{pid}/cwd"]).stdout == "/srv\n"
+    service("stop")
+    service.configure(f"STEMD_USER=\nSTEMD_OPTS='--app {EFFECTS}'\n")
+    service("start")
+    service("stop")
+
+
 def test_environment_files_of_all_and_of_one_node_are_read(plain):
     service = Service(plain)
     plain.write("/etc/stem/stem.env", "STEM_WORKER_QUEUES=mail\nSTEM_LOG_LEVEL=debug\n", mode=0o640, owner="root:stem")
