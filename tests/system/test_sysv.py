@@ -168,6 +168,20 @@ def test_options_may_name_the_files_themselves_and_root_may_run_workers_as_itsel
     service("stop")
 
 
+def test_options_of_one_node_reach_that_node(plain):
+    service = Service(plain, default=f"""STEMD_NODES="a web-1"\nSTEMD_OPTS="--app {EFFECTS} -q:web-*,x mail --queue:a=other -c:nobody,web-1 3"\n""")
+    service("start")
+    queues = {node: plain.run(["stem", "worker", "healthcheck", "--node", node, "--json"]).json()["queues"] for node in ("a", "web-1")}
+    assert queues == {"a": ["other"], "web-1": ["mail"]}, queues
+    assert "/3 busy" in service("status").stdout
+    service("try-restart")
+    service("stop", "a")
+    service("try-restart")  # web-1 alone
+    assert len(service.pids()) == 1
+    service("start", "a")
+    service("stop")
+
+
 def test_environment_files_of_all_and_of_one_node_are_read(plain):
     service = Service(plain)
     plain.write("/etc/stem/stem.env", "STEM_WORKER_QUEUES=mail\nSTEM_LOG_LEVEL=debug\n", mode=0o640, owner="root:stem")
