@@ -368,3 +368,25 @@ def test_scripts_are_clean(stage):
                 raise Skip(f"{checker[0]} is not installed")
             ran = subprocess.run([*checker, script], capture_output=True, text=True, check=False)
             assert ran.returncode == 0 and not ran.stdout and not ran.stderr, f"{checker}: {ran.stdout}{ran.stderr}"
+
+
+@allow(seconds=120)
+def test_where_systemd_runs_the_script_hands_over_to_the_units(box):
+    """There systemd wraps a script of /etc/init.d into a service of its own: still one manager, and one worker a node."""
+    try:
+        service = Service(box)
+        box.run(["systemctl", "daemon-reload"])
+        service("start")
+        pids = {node: box.properties(f"stem-worker@{node}", "MainPID", "ActiveState") for node in ("a", "web-1")}
+        assert all(seen["ActiveState"] == "active" for seen in pids.values()), pids
+        assert service.pids() == {seen["MainPID"] for seen in pids.values()}
+        assert "running already" in service("start").stdout
+        service("status")
+        service("stop")
+        assert not service.pids()
+        box.run(["systemctl", "start", "stem-worker.service"])
+        assert len(service.pids()) == 2
+        box.run(["systemctl", "stop", "stem-worker.service"])
+        assert not service.pids()
+    finally:
+        box.run(f"rm -f {SCRIPT} /etc/default/stem; systemctl daemon-reload")
