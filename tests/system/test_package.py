@@ -184,3 +184,31 @@ def test_the_same_tree_starts_a_worker_after_a_boot(box):
     box.run(f"sed -i 's|^#STEM_WORKER_APP=.*|STEM_WORKER_APP={EFFECTS}|' /etc/stem/stem.env")
     box.run(["systemctl", "start", "stem-worker@web-1"])
     assert box.run(["stem", "worker", "healthcheck", "--node", "web-1", "--json"]).json()["status"] == "ok"
+
+
+@allow(seconds=120)
+def test_log_files_are_rotated_without_systemd_and_no_line_is_lost(plain):
+    """Once through `stem worker multi`, then through the init script where that is installed."""
+    if not shutil.which("logrotate"):
+        raise Skip("logrotate is not installed")
+    plain.write("/srv/stem/counter.py", COUNTER)
+    plain.write("/etc/default/stem", "STEMD_NODES=count\nSTEMD_COMMAND='/usr/bin/python3 /srv/stem/counter.py'\n")
+
+    def pid(_):
+        return plain.read("/run/stem/count.pid").strip()
+
+    def once(start, stop):
+        plain.run("rm -rf /var/log/stem")
+        plain.run(start, env={"STEMD_USER": "stem"})
+        wait_until(lambda: "line 100\n" in plain.read("/var/log/stem/count.log"), what="it prints")
+        rotate(plain, "count", pid=pid)
+        wait_until(lambda: plain.read("/var/log/stem/count.log").count("\n") > 50, what="it goes on in the new file")
+        plain.run(stop, env={"STEMD_USER": "stem"})
+        found, end = numbers(plain, "count")
+        assert found == list(range(1, len(found) + 1)) and len(found) > 150 and "\nlast\n" in end, len(found)
+        assert set(plain.run("stat -c '%U %G %a' /var/log/stem/*").lines()) == {"stem stem 640"}
+
+    once(["stem", "worker", "multi", "start", "count", "--command", "/usr/bin/python3 /srv/stem/counter.py"],
+         ["stem", "worker", "multi", "stop", "count"])
+    plain.run("install -m 0755 /usr/share/stem/sysv/stem-worker /etc/init.d/stem-worker")
+    once(["/etc/init.d/stem-worker", "start"], ["/etc/init.d/stem-worker", "stop"])
