@@ -49,12 +49,12 @@ def test_the_journal_explains_a_wrong_configuration(box):
 @allow(seconds=90)
 def test_the_journal_explains_a_watchdog_kill(box):
     workers = Workers(box)
-    workers.drop_in("[Service]\nWatchdogSec=2\nRestartSec=500ms\n")
+    workers.drop_in("[Service]\nWatchdogSec=5\nRestartSec=500ms\n")
     box.write("/etc/stem/stem.env", "STEM_TASK_TIME_LIMIT=1s\nSTEM_DEFAULT_MAX_RETRIES=0\nSTEM_WORKER_CONCURRENCY=1\n")
     workers.start("a")
     pid = workers.pid("a")
     workers.enqueue("effect.hang")
-    workers.replaced("a", pid, 20)
+    workers.replaced("a", pid, 40)
     text = explained(box, "stem-worker@a")
     assert "Subject: Worker a makes no progress; its watchdog will end it" in text, text
     assert "Failed with result 'watchdog'" in text
