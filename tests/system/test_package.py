@@ -27,16 +27,17 @@ for number in itertools.count(1):
 """
 
 
-def explained(box, unit):
-    """What `journalctl -x` adds to the entries of a unit: lines that start with two dashes."""
+def explained(box, unit, since):
+    """The entries of a unit since a cursor, with what `journalctl -x` adds to them."""
     box.run(["journalctl", "--sync"])
-    return box.run(["journalctl", "-x", "--no-pager", "-u", unit]).stdout
+    return box.run(["journalctl", "-x", "--no-pager", "-u", unit, f"--cursor={since}"]).stdout
 
 
 def test_the_journal_explains_a_wrong_configuration(box):
+    since = box.cursor()
     box.write("/etc/stem/x.env", "nonsense\n")
     box.run(["systemctl", "start", "stem-worker@x"], check=1)
-    text = explained(box, "stem-worker@x")
+    text = explained(box, "stem-worker@x", since)
     assert "Subject: Stem was not started: its command line or configuration is wrong" in text, text
     assert "systemctl cat stem-worker@x.service" in text and "/etc/stem/x.env:1: " in text, text
     box.write("/etc/stem/x.env", "STEM_WORKER_APP=/nowhere.so\n")
@@ -48,6 +49,7 @@ def test_the_journal_explains_a_wrong_configuration(box):
 
 @allow(seconds=90)
 def test_the_journal_explains_a_watchdog_kill(box):
+    since = box.cursor()
     workers = Workers(box)
     workers.drop_in("[Service]\nWatchdogSec=5\nRestartSec=500ms\n")
     box.write("/etc/stem/stem.env", "STEM_TASK_TIME_LIMIT=1s\nSTEM_DEFAULT_MAX_RETRIES=0\nSTEM_WORKER_CONCURRENCY=1\n")
@@ -55,7 +57,7 @@ def test_the_journal_explains_a_watchdog_kill(box):
     pid = workers.pid("a")
     workers.enqueue("effect.hang")
     workers.replaced("a", pid, 40)
-    text = explained(box, "stem-worker@a")
+    text = explained(box, "stem-worker@a", since)
     assert "Subject: Worker a makes no progress; its watchdog will end it" in text, text
     assert "Failed with result 'watchdog'" in text
     # systemd's own entry is explained by systemd, ours by us, and ours comes first.
@@ -64,6 +66,7 @@ def test_the_journal_explains_a_watchdog_kill(box):
 
 @allow(seconds=90)
 def test_the_journal_explains_a_lost_broker_and_its_return(box):
+    since = box.cursor()
     workers = Workers(box)
     box.write("/etc/stem/stem.env", "STEM_BROKER_URL=sqlite:///var/lib/stem/stem.db?busy_timeout=200ms\n")
     workers.start("a")
@@ -73,11 +76,11 @@ def test_the_journal_explains_a_lost_broker_and_its_return(box):
     holder = box.start(["python3", "-c", "import sqlite3, sys, time; db = sqlite3.connect('/var/lib/stem/stem.db', isolation_level=None);"
                         "db.execute('BEGIN EXCLUSIVE'); print('held', flush=True); time.sleep(1000)"], user="stem", stdout=subprocess.PIPE)
     assert holder.stdout.readline() == "held\n"
-    wait_until(lambda: "Subject: The broker of worker a does not answer" in explained(box, "stem-worker@a"), 60, "it is explained", 0.5)
+    wait_until(lambda: "Subject: The broker of worker a does not answer" in explained(box, "stem-worker@a", since), 60, "it is explained", 0.5)
     assert workers.pid("a") == pid and box.properties("stem-worker@a", "ActiveState")["ActiveState"] == "active"
     holder.kill()
     box.run("pkill -KILL -f '[B]EGIN EXCLUSIVE'", check={0, 1})
-    wait_until(lambda: "Subject: The broker of worker a answers again" in explained(box, "stem-worker@a"), 30, "it is back", 0.5)
+    wait_until(lambda: "Subject: The broker of worker a answers again" in explained(box, "stem-worker@a", since), 30, "it is back", 0.5)
     assert workers.pid("a") == pid
 
 
