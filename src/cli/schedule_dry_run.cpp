@@ -30,8 +30,13 @@ int dry_run(const Options& options, const Common& common) {
   const auto from = options.from.empty() ? Clock::system().wall() : parse_time(options.from);
   const auto entry = chosen(options, common, from);
   auto rows = Json::array();
-  auto slot = entry.next_slot(from);
-  for (int left = options.count; left > 0 && slot; --left, slot = entry.next_slot(*slot)) {
+  // When it came into force does not bound what is asked here: --from does.
+  const auto next = [&](WallTime after) {
+    const auto slot = entry.schedule.next(after, entry.zone, entry.since);
+    return slot && entry.expire_at && *slot >= *entry.expire_at ? std::nullopt : slot;
+  };
+  auto slot = next(from);
+  for (int left = options.count; left > 0 && slot; --left, slot = next(*slot)) {
     const auto due = entry.due(*slot);
     if (common.json)
       rows.push_back({{"slot", format_time(*slot)}, {"runAt", format_time(due)}, {"local", in_zone(due, entry.zone)}});

@@ -17,7 +17,7 @@ struct ZoneStretch {
 };
 
 /// A time zone of the system's zoneinfo, by its IANA name. A small value; the database is read when the first zone other
-/// than UTC is named, and only the files of the zones that are.
+/// than UTC is named, and only the files of the zones that are. After the last change that the file lists, in 2037, none follows.
 class TimeZone {
  public:
   /// UTC.

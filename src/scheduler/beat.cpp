@@ -72,7 +72,7 @@ std::pair<std::string, std::int64_t> Beat::watched() const {
 Duration Beat::turn() {
   lead();
   if (!leading_) return lock_.next_look();
-  read_news();
+  if (!read_news()) return Duration{};
   while (fire(clock_.wall())) {
     lead();
     if (!leading_) return lock_.next_look();
@@ -84,10 +84,12 @@ Duration Beat::turn() {
 
 void Beat::lead() {
   const bool leads = lock_.hold();
-  if (leads && !leading_) {
+  if (leads && (!leading_ || lock_.term() != term_)) {
+    // Also when the lock ended and is ours again: another may have led in between, and what is known may be old.
     spdlog::info("leading: this scheduler publishes from now on");
+    term_ = lock_.term();
     led_since_ = clock_.wall();
-    revision_ = -1;
+    forget();
   }
   if (!leads && leading_) {
     spdlog::warn("no longer leading: {} took over", lock_.holder().empty() ? "another scheduler" : lock_.holder());
@@ -109,11 +111,12 @@ void Beat::forget() {
   revision_ = -1;
 }
 
-void Beat::read_news() {
+/// False if the lead was lost over it.
+bool Beat::read_news() {
   const auto news = book_.news(revision_);
-  if (news.revision == revision_) return;
+  if (news.revision == revision_) return true;
   if (revision_ < 0 || news.all) {
-    load_all();
+    if (!load_all()) return false;
   } else {
     for (const auto& name : news.changed)
       load(name, places_.schedules->get(ScheduleBook::entry_key(name)), places_.schedules->get(ScheduleBook::run_key(name)));
@@ -121,33 +124,41 @@ void Beat::read_news() {
   // What was written after news() was asked for is news the next time, even if it was read already.
   revision_ = news.revision;
   counters_.schedules = static_cast<std::int64_t>(items_.size());
+  return true;
 }
 
-void Beat::load_all() {
+bool Beat::load_all() {
   const auto began = clock_.steady();
   forget();
   std::map<std::string, StoreEntry> runs;
+  // Very many may take longer than the lock lives without being renewed.
   const auto each = [&](const std::string& prefix, const auto& use) {
     std::string after;
     for (;;) {
+      if (!lock_.hold() || lock_.term() != term_) return false;
       auto some = places_.schedules->list(prefix, page, after);
-      if (some.empty()) return;
+      if (some.empty()) return true;
       after = some.back().key;
       const bool more = some.size() == page;
       for (auto& entry : some) {
         const auto name = entry.key.substr(prefix.size());
         use(name, std::move(entry));
       }
-      if (!more) return;
+      if (!more) return true;
     }
   };
   // Runs first: one that is written by another meanwhile can only be older than what is read here, and is guarded.
-  each(ScheduleBook::run_key(""), [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); });
-  each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
+  const bool held = each(ScheduleBook::run_key(""), [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); }) &&
+                    each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
     const auto run = runs.find(name);
     load(name, std::move(entry), run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
   });
+  if (!held) {
+    forget();
+    return false;
+  }
   spdlog::info("{} schedules read in {} ms", items_.size(), duration_cast<milliseconds>(clock_.steady() - began).count());
+  return true;
 }
 
 void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run) {
@@ -194,7 +205,20 @@ bool Beat::fire(WallTime now) {
     }
   }
   if (firings.empty()) return false;
-  if (!publish(firings, now)) return true;  // no longer leading: the lock tells
+  try {
+    if (!publish(firings, now)) return true;  // no longer leading: the lock tells
+  } catch (...) {
+    forget();  // it may have been written, or not: what is stored tells
+    throw;
+  }
+  // After an outage they may be very many.
+  const auto missed = std::count_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
+  if (missed > 0) {
+    const auto& one = *std::find_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
+    spdlog::warn("{} missed slots, such as schedule {} since {}; {}", missed == 1 ? "1 schedule" : std::to_string(missed) + " schedules",
+                 one.item->first, format_time(*one.item->second.due),
+                 options.catch_up == CatchUp::none ? "those that are too late do not run" : "the last of each runs");
+  }
   for (auto& firing : firings) {
     auto& item = *firing.item;
     item.second.run = std::move(firing.run);
@@ -233,8 +257,8 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
     firing.missed = last != *first || too_late;
     if (firing.missed) {
       ++run.misfires;
-      spdlog::warn("schedule {}: slots from {} to {} were missed; {}", item.first, format_time(*first), format_time(last),
-                   too_late ? "none of them runs" : "the last of them runs");
+      spdlog::debug("schedule {}: slots from {} to {} were missed; {}", item.first, format_time(*first), format_time(last),
+                    too_late ? "none of them runs" : "the last of them runs");
     }
     if (too_late)
       run.slot = last;

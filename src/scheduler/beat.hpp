@@ -76,8 +76,8 @@ class Beat {
 
   void lead();
   void forget();
-  void read_news();
-  void load_all();
+  bool read_news();
+  bool load_all();
   void load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run);
   void line_up(Items::value_type& item, std::optional<WallTime> due);
   void drop(const std::string& name);
@@ -97,6 +97,7 @@ class Beat {
   std::int64_t revision_ = -1;                            // of the book as far as it is known
   WallTime led_since_{};
   bool leading_ = false;
+  int term_ = 0;
   Counters counters_;
 
   mutable std::mutex mutex_;  // guards what follows

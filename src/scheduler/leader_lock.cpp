@@ -36,8 +36,13 @@ bool LeaderLock::hold() {
     version_ = 0;
   }
   const auto current = store_->get(key);
-  if (!current || current->value.empty()) {
-    if (take(current ? current->version : 0)) return true;
+  // Ours, and not known to be: a renewal whose answer was lost.
+  const bool ours = current && current->value == value_;
+  if (!current || current->value.empty() || ours) {
+    if (take(current ? current->version : 0)) {
+      ++term_;
+      return true;
+    }
     ends_ = clock_.wall();  // somebody was quicker: look at once
     return false;
   }

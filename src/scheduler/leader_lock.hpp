@@ -18,6 +18,8 @@ class LeaderLock {
   /// Takes the lock if it is free, renews it if it is ours and it is time. Returns whether we lead.
   bool hold();
   bool leads() const { return version_ != 0; }
+  /// Counts the times that it was taken. Between two of them another may have led.
+  int term() const { return term_; }
   /// Whether we lead, and the lock cannot have ended by now, as our clock has it.
   bool certain() const;
   /// Proof that we lead, for writes.
@@ -44,6 +46,7 @@ class LeaderLock {
   const Duration period_;
   std::int64_t version_ = 0;  // of our value; 0 = we do not lead
   std::int64_t seen_ = 0;
+  int term_ = 0;
   SteadyTime renewed_{};
   WallTime ends_{};  // another's
   std::string holder_;

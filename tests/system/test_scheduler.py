@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import time
 
@@ -127,6 +128,37 @@ def test_schedules_are_applied_run_by_workers_disabled_and_deleted(box):
     assert box.run(["stem", "schedule", "show", "tick"], check=64).stderr.count("no schedule 'tick'") == 1
 
 
+def test_without_a_store_schedules_are_a_file(stage, tmp):
+    env = stage.environment(STEM_SCHEDULE_FILE=str(tmp / "mine.json"))
+
+    def stem(*words, rc=0, input=None):
+        ran = execute(["stem", "schedule", *words], env=env, input=input)
+        assert ran.rc == rc, f"{words}: {ran}"
+        return ran
+
+    given = "- {name: a, task: t, schedule: 'every:5m'}\n- {name: b, task: t, schedule: '0 4 * * *', timezone: Europe/Berlin}\n"
+    ran = stem("apply", "-f", "-", "--dry-run", input=given)
+    assert "dry run: nothing was done" in ran.stdout and not (tmp / "mine.json").exists(), ran
+    ran = stem("apply", "-f", "-", "-y", input=given)
+    assert "+ a" in ran.stdout and "2 added" in ran.stdout and "which no scheduler reads" in ran.stderr, ran
+    ran = stem("apply", "-f", "-", "-y", "--json", input=given.replace("5m", "6m"))
+    assert json.loads(ran.stdout) == {"added": [], "changed": ["a"], "unchanged": ["b"], "removed": [], "applied": True}
+    assert "~ a\n    enabled: true -> false\n1 changed" in stem("disable", "a").stdout
+    assert [row["name"] for row in stem("list", "--json").json()] == ["a", "b"]
+    assert stem("dry-run", "b", "--from", "2025-03-29T12:00:00Z", "--count", "2").lines() == [
+        "2025-03-30T04:00:00.000+02:00", "2025-03-31T04:00:00.000+02:00"]
+    stem("delete", "a", "b", "--yes")
+    assert json.loads((tmp / "mine.json").read_text()) == {"version": 1, "schedules": []}
+    assert "no schedule" in stem("list").stdout
+    assert "standard input:1: schedule 'a': unknown key 'tusk'; did you mean task?" in stem(
+        "apply", "-f", "-", rc=65, input="- {name: a, tusk: t}\n").stderr
+    stem("apply", "-f", str(tmp / "none.yaml"), rc=66)
+    stem("apply", "-f", str(tmp), rc=66)
+    stem("dry-run", rc=64)
+    stem("dry-run", "--spec", "* * *", rc=65)
+    stem("dry-run", "--spec", "@daily", "--count", "0", rc=64)
+
+
 # One scheduler leads, one stands by; whichever leads is killed, again and again, while a worker runs what they publish.
 @allow(seconds=150)
 def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
@@ -161,6 +193,11 @@ def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
         for _ in range(10):
             time.sleep(0.3 + chance.random() * 1.2)  # the instant is the experiment
             victim = chance.choice(("one", "two"))
+            if chance.random() < 0.3:  # it hangs until another leads, and then goes on where it was
+                processes[victim].send_signal(signal.SIGSTOP)
+                time.sleep(2.2)
+                processes[victim].send_signal(signal.SIGCONT)
+                continue
             processes[victim].kill()
             processes[victim].wait()
             processes[victim] = start("scheduler", "start", "--node", victim)

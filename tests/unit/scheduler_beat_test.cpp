@@ -288,6 +288,42 @@ TEST_CASE_TEMPLATE("beat: a leader that hung publishes nothing after another has
   CHECK(bench.done().size() == 1);
 }
 
+TEST_CASE_TEMPLATE("beat: a leader whose lock ended and that gets it back reads anew what another did meanwhile", Rig, MemoryPlaces, SqlitePlaces) {
+  Bench<Rig> bench;
+  bench.put({bench.entry("a", "every:1m")});
+  auto one = bench.beat("one"), two = bench.beat("two");
+  one->turn();
+  bench.hands.now = bench.hands.begin + 1min;
+  two->turn();
+  two->resign();
+  CHECK(bench.done().size() == 1);
+  one->turn();
+  CHECK(one->counters().leading);
+  CHECK(bench.done().size() == 1);
+  bench.run_until(*one, bench.hands.begin + 2min + 1s);
+  CHECK(bench.done().size() == 2);
+}
+
+TEST_CASE_TEMPLATE("beat: over the changes of the clocks, what is daily runs once a day", Rig, MemoryPlaces, SqlitePlaces) {
+  Bench<Rig> bench;
+  bench.options.lock_period = std::chrono::hours{6};  // not so many renewals
+  for (const auto* day : {"2025-03-29T12:00:00Z", "2025-10-25T12:00:00Z"}) {
+    bench.hands.now = parse_time(day);
+    auto entry = bench.entry("d" + std::string(day).substr(5, 2), "30 2 * * *", {{"timezone", "Europe/Berlin"}});
+    bench.put({entry});
+    const auto before = bench.done().size();
+    const auto beat = bench.beat(day);
+    bench.run_until(*beat, parse_time(day) + std::chrono::hours{48});
+    CHECK(bench.done().size() == before + 2);
+    beat->resign();
+    auto book = bench.book();
+    book.commit({.revision = book.revision(), .put = {}, .remove = {entry.name}});
+    bench.hands.move(2ms);
+  }
+  const auto done = bench.done();
+  CHECK(done == Ids{"d03@2025-03-30T01:00:00.000Z", "d03@2025-03-31T00:30:00.000Z", "d10@2025-10-26T00:30:00.000Z", "d10@2025-10-27T01:30:00.000Z"});
+}
+
 TEST_CASE_TEMPLATE("broker: a guarded publication is all or nothing", Rig, MemoryPlaces, SqlitePlaces) {
   Bench<Rig> bench;
   auto places = bench.rig.places(bench.hands);

@@ -48,7 +48,7 @@ TEST_CASE("scheduler: it wakes up for a new schedule at once, and for its slot i
   REQUIRE(readable(scheduler.events().fd(), 5000));
   bench.put(bench.entry("a", "every:700ms"));
   // Neither the lock (every 5 s) nor anything else has a reason to wake it up then.
-  CHECK(bench.lateness() < 150ms);
+  CHECK(bench.lateness() < 400ms);
   CHECK(scheduler.beat().counters().leading);
   const auto began = Clock::system().steady();
   scheduler.stop();

@@ -111,6 +111,24 @@ EVERY_STORE("store: a sweep deletes a few hundred at most, and nothing when noth
   CHECK(keys(rig.store().list("", 10)) == Ids{"stays"});
 }
 
+EVERY_STORE("store: who is told to stop waiting returns at once, now and later, and others go on waiting") {
+  Rig rig;
+  const auto other = rig.open();
+  std::atomic<bool> ended{false};
+  std::thread waiter([&] {
+    rig.store().await("a", 0, 30s);
+    ended = true;
+  });
+  auto still = std::async(std::launch::async, [&] { return other.results->await("a", 0, 30s); });
+  rig.store().stop_waiting();
+  waiter.join();
+  CHECK(ended);
+  CHECK_FALSE(rig.store().await("a", 0, 30s));
+  CHECK(still.wait_for(50ms) == std::future_status::timeout);
+  other.results->put({{"a", "1", {}}});
+  CHECK(still.get()->value == "1");
+}
+
 EVERY_STORE("store: compare-and-set writes only over the version that was read") {
   Rig rig;
   CHECK_FALSE(rig.store().compare_and_set({"a", "1", {}}, 7));
