@@ -1,6 +1,6 @@
 // Feeds the reader of environment files with texts, and checks what holds for every text: it is read, or refused with
 // one message that names its line; what was read can be written down again and reads the same.
-// With libFuzzer: `ninja -C build fuzz-env-file && build/tests/fuzz/fuzz-env-file`. Without it, as a test: a bounded
+// With libFuzzer: `ninja -C build fuzz && build/tests/fuzz/fuzz-env-file`. Without it, as a test: a bounded
 // number of texts, mutated at random from a few that know the grammar. Usage: env-file-mutations [TEXTS [SEED]]
 #include <cstdint>
 #include <cstdio>
