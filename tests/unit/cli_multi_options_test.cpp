@@ -4,6 +4,8 @@
 
 #include "cli/commands.hpp"
 #include "cli/worker_multi_options.hpp"
+#include "temp_dir.hpp"
+#include "worker/module.hpp"
 
 using namespace stem;
 using namespace stem::cli;
@@ -85,6 +87,18 @@ TEST_CASE("multi options: a name that no node has, and what cannot be said for o
                        Error);
   CHECK_THROWS_WITH_AS(prepare_worker_multi({"start", "a", "-c:", "3"}), doctest::Contains("names no node"),
                        Error);
+}
+
+TEST_CASE(
+    "multi options: a bare module name is an installed module, else a file here, and nodes get a whole "
+    "path") {
+  TempDir directory;
+  directory.file("libthere.so", "");
+  CHECK(module_path("libthere.so", directory.path()) == directory / "libthere.so");
+  CHECK(module_path("libnone.so", directory.path()) == "./libnone.so");
+  CHECK(module_path("./libthere.so", directory.path()) == "./libthere.so");
+  CHECK(requests({"start", "a", "-A", "libnone.so"})[0].options.apps ==
+        Words{(std::filesystem::current_path() / "libnone.so").string()});
 }
 
 TEST_CASE("multi options: ranges are the shell's, and a shell that has none is told of") {

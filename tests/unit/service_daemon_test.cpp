@@ -295,6 +295,7 @@ TEST_CASE(
   CHECK(daemon.manager.next().starts_with("READY=1\nSTATUS=status 0"));
   CHECK(daemon.script->reloads == 1);
   CHECK(contains(daemon.log(), "reloaded"));  // in the new file
+  CHECK(daemon.health()["reload"] == stem::Json{{"count", 1}, {"error", nullptr}, {"exitStatus", 0}});
 
   daemon.script->reload_fails = true;
   daemon.process->signal(SIGHUP);
@@ -302,6 +303,8 @@ TEST_CASE(
   CHECK(daemon.manager.next() == "READY=1\nSTATUS=reload failed: no such queue");
   CHECK(contains(daemon.log(), "error   web-1 reload failed, what was in force stays: no such queue"));
   CHECK(daemon.health()["state"] == "running");
+  CHECK(daemon.health()["reload"] ==
+        stem::Json{{"count", 2}, {"error", "no such queue"}, {"exitStatus", 78}});
 }
 
 TEST_CASE("daemon: a start that never becomes ready has an end") {
