@@ -1,6 +1,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <iterator>
 
@@ -13,6 +14,7 @@ namespace stem::cli {
 namespace {
 
 constexpr std::size_t longest_file = 64 << 20;
+constexpr int most_tries = 20;
 
 struct Options {
   std::string file;
@@ -37,15 +39,26 @@ std::string read_whole(const std::string& path) {
   return text;
 }
 
+/// Commits; when somebody else was quicker, plans anew, unless a person has agreed to this very plan.
+void commit(OpenedBook& book, SchedulePlan& plan, const std::function<SchedulePlan()>& make, bool agreed) {
+  for (int tries = 1;; ++tries) try {
+      return book.commit(plan.edit);
+    } catch (const Error& error) {
+      if (error.code() != Exit::try_again || agreed || tries == most_tries) throw;
+      plan = make();
+    }
+}
+
 /// Shows the plan, asks, commits.
-int carry_out(OpenedBook& book, const SchedulePlan& plan, const Options& options, const Common& common, const char* question) {
+int carry_out(OpenedBook& book, const std::function<SchedulePlan()>& make, const Options& options, const Common& common, const char* question) {
+  auto plan = make();
   const bool apply = !options.dry_run && !plan.edit.empty();
   if (!common.json) std::cout << plan_text(plan) << std::flush;
   if (apply && question && !options.yes && !confirmed(question)) {
     std::cerr << "nothing was changed\n";
     return static_cast<int>(Exit::unhealthy);
   }
-  if (apply) book.commit(plan.edit);
+  if (apply) commit(book, plan, make, question && !options.yes);
   if (common.json)
     std::cout << to_json(plan, apply).dump(2) << '\n';
   else
@@ -59,20 +72,22 @@ int apply(const Options& options, const Common& common) {
   const auto name = options.file == "-" ? "standard input" : options.file;
   const auto filed = read_schedules(name, read_whole(options.file));
   OpenedBook book(load_config(common));
-  const auto plan = plan_apply(*book, filed, Clock::system().wall());
-  for (const auto& entry : plan.edit.put)
-    if (entry.enabled && !entry.next_slot(entry.since)) std::cerr << "stem: schedule " << entry.name << " has no run after now\n";
-  return carry_out(book, plan, options, common, "Apply this?");
+  const auto now = Clock::system().wall();
+  for (const auto& [entry, line, says] : filed)
+    if (entry.enabled && !entry.next_slot(now))
+      std::cerr << "stem: " << name << ":" << line << ": schedule " << entry.name << " has no run after now\n";
+  return carry_out(book, [&] { return plan_apply(*book, filed, now); }, options, common, "Apply this?");
 }
 
 int remove(const Options& options, const Common& common) {
   OpenedBook book(load_config(common));
-  return carry_out(book, plan_removal(*book, options.names), options, common, "Delete this?");
+  return carry_out(book, [&] { return plan_removal(*book, options.names); }, options, common, "Delete this?");
 }
 
 int enable(const Options& options, const Common& common, bool enabled) {
   OpenedBook book(load_config(common));
-  return carry_out(book, plan_enabling(*book, options.names, enabled, Clock::system().wall()), options, common, nullptr);
+  const auto now = Clock::system().wall();
+  return carry_out(book, [&] { return plan_enabling(*book, options.names, enabled, now); }, options, common, nullptr);
 }
 
 void add_names(CLI::App& app, Options& options, const char* meaning) {

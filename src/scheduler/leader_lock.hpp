@@ -29,7 +29,7 @@ class LeaderLock {
   /// Who leads, as far as is known; empty = nobody, or we.
   const std::string& holder() const { return holder_; }
   /// A guard() was refused: hold() asks the store before it says again that we lead.
-  void doubt() { renewed_ = {}; }
+  void doubt() { renewed_ = clock_.steady() - period_; }
   /// Gives it up, so that another may lead at once.
   void release();
 

@@ -159,6 +159,18 @@ def test_without_a_store_schedules_are_a_file(stage, tmp):
     stem("dry-run", "--spec", "@daily", "--count", "0", rc=64)
 
 
+def test_many_who_apply_files_at_the_same_time_all_succeed(stage, tmp):
+    env = stage.environment(STEM_BROKER_URL=f"sqlite://{tmp}/stem.db")
+    assert execute(["stem", "schedule", "list"], env=env).rc == 0
+    for n in range(6):
+        (tmp / f"{n}.yaml").write_text(f"- {{name: s{n}, task: t, schedule: '@daily'}}\n")
+    running = [subprocess.Popen(["stem", "schedule", "apply", "-f", str(tmp / f"{n}.yaml"), "-y"], env=env, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True) for n in range(6)]
+    said = [process.communicate(timeout=50)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * 6, said
+    assert len(execute(["stem", "schedule", "list", "--json"], env=env).json()) == 6, said
+
+
 # One scheduler leads, one stands by; whichever leads is killed, again and again, while a worker runs what they publish.
 @allow(seconds=150)
 def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
@@ -223,3 +235,31 @@ def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
 def instant(text):
     from datetime import datetime
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def test_a_person_has_a_scheduler_of_their_own(box):
+    env = box.linger_user("ada")
+    ran = box.run(["systemd-analyze", "--user", "verify", "--man=no", f"/usr/lib/systemd/user/{UNIT}.service"], user="ada", env=env)
+    assert not ran.stdout and not ran.stderr, ran
+    box.run(["systemctl", "--user", "start", UNIT], user="ada", env=env)
+    pid = box.wait_for_unit(UNIT, "active/running", user="ada")
+    health = box.run(["stem", "scheduler", "healthcheck", "--user", "--json"], user="ada", env=env).json()
+    assert health["status"] == "ok" and health["pid"] == pid and health["supervisor"] == "systemd --user", health
+    box.write("/home/ada/s.json", '[{"name": "a", "task": "t", "schedule": "every:100ms"}]')
+    box.run(["stem", "schedule", "apply", "-f", "/home/ada/s.json", "--yes"], user="ada", env=env)
+    wait_until(lambda: any(q["ready"] for q in box.run(["stem", "queues", "--json"], user="ada", env=env).json()), 10, "jobs come")
+    box.run(["systemctl", "--user", "stop", UNIT], user="ada", env=env)
+
+
+def test_a_store_that_others_keep_busy_for_long_is_waited_for(box):
+    schedulers = Schedulers(box)
+    box.write("/etc/stem/scheduler.env", "STEM_BROKER_URL=sqlite:///var/lib/stem/sub/stem.db\n", mode=0o644)
+    box.run(["install", "-d", "-o", "stem", "-g", "stem", "/var/lib/stem/sub"])
+    pid = schedulers.start()
+    # Another process keeps the database to itself for longer than a writer waits.
+    hold = ("import sqlite3, time; db = sqlite3.connect('/var/lib/stem/sub/stem.db', isolation_level=None); "
+            "db.execute('BEGIN IMMEDIATE'); time.sleep(14); db.execute('ROLLBACK')")
+    box.run(["python3", "-c", hold], user="stem", timeout=40)
+    wait_until(lambda: schedulers.health(check={0, 1})["status"] == "ok", 20, "it is well again")
+    assert box.wait_for_unit(UNIT, "active/running") == pid, "the same process"
+    wait_until(lambda: schedulers.status().startswith("leading"), 20, "it leads again")
