@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "storage/memory.hpp"
+#include "storage/redis.hpp"
 #include "storage/sqlite.hpp"
 #include "storage/url.hpp"
 
@@ -88,8 +89,9 @@ Storage open_one(const std::string& text, const Clock& clock) {
       throw Error(Exit::config, "a memory:// address is memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
+  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, clock);
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
-                                "://'; there are sqlite:// and memory://");
+                                "://'; there are sqlite://, redis://, redis+socket:// and memory://");
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 namespace stem {
 namespace {
 
-std::string decoded(std::string_view text, const std::string& scheme) {
+std::string decode(std::string_view text, const std::string& scheme) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '%') {
@@ -31,6 +31,8 @@ std::string decoded(std::string_view text, const std::string& scheme) {
 
 }  // namespace
 
+std::string Url::decoded(std::string_view part) const { return decode(part, scheme); }
+
 Url Url::parse(std::string_view text) {
   const auto colon = text.find("://");
   if (colon == std::string_view::npos || colon == 0)
@@ -49,7 +51,8 @@ Url Url::parse(std::string_view text) {
                 "sqlite:///var/lib/stem/stem.db");
   auto rest = text.substr(colon + 3);
   const auto question = rest.find('?');
-  url.location = decoded(rest.substr(0, question), url.scheme);
+  url.raw_location = rest.substr(0, question);
+  url.location = url.decoded(rest.substr(0, question));
   if (question == std::string_view::npos) return url;
 
   rest.remove_prefix(question + 1);
@@ -57,11 +60,11 @@ Url Url::parse(std::string_view text) {
     const auto one = rest.substr(0, rest.find('&'));
     rest.remove_prefix(std::min(rest.size(), one.size() + 1));
     const auto equals = one.find('=');
-    const auto name = decoded(one.substr(0, equals), url.scheme);
+    const auto name = url.decoded(one.substr(0, equals));
     if (equals == std::string_view::npos || name.empty())
       throw Error(Exit::config,
                   "bad " + url.scheme + ":// address: parameters are written NAME=VALUE, joined by '&'");
-    if (!url.parameters.emplace(name, decoded(one.substr(equals + 1), url.scheme)).second)
+    if (!url.parameters.emplace(name, url.decoded(one.substr(equals + 1))).second)
       throw Error(Exit::config, "bad " + url.scheme + ":// address: parameter '" + name + "' is given twice");
   }
   return url;

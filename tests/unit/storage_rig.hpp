@@ -8,6 +8,7 @@
 
 #include "core/id.hpp"
 #include "hand_clock.hpp"
+#include "redis_server.hpp"
 #include "storage/open.hpp"
 #include "temp_dir.hpp"
 
@@ -89,6 +90,12 @@ struct SqliteDir {
 struct SqliteRig : SqliteDir, StorageRig {
   SqliteRig() : StorageRig("sqlite://" + (dir / "stem.db")) {}
   std::string path() const { return dir / "stem.db"; }
+};
+
+/// All on one server, each in a namespace of its own.
+struct RedisRig : StorageRig {
+  RedisRig() : StorageRig(RedisServer::shared().url("namespace=test-" + std::to_string(++rigs))) {}
+  static inline int rigs = 0;
 };
 
 inline std::vector<std::string> ids(const std::vector<stem::Delivery>& deliveries) {

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <stem/time.hpp>
+#include <string>
+
+#include "storage/url.hpp"
+
+namespace stem {
+
+/// Which Redis, and as whom:
+/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?timeout=5s&namespace=stem]`, or
+/// `redis+socket://[[USER]:PASSWORD@]/PATH[?db=DATABASE&…]`.
+struct RedisAddress {
+  std::string host = "localhost";
+  std::string port = "6379";
+  std::string path;  ///< of a Unix socket; empty = TCP
+  std::string user;  ///< empty = the default user
+  std::string password;
+  int database = 0;
+  std::string name_space = "stem";  ///< what every key begins with
+  Duration timeout = std::chrono::seconds{5};  ///< for connecting, and for each reply
+
+  /// For messages: without user and password.
+  std::string shown() const;
+
+  /// Throws Error (exit 78), whose message repeats nothing that may be a password. `rediss://` is refused.
+  static RedisAddress from(const Url& url);
+};
+
+}  // namespace stem

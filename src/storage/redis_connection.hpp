@@ -1,0 +1,65 @@
+#pragma once
+
+#include <stem/error.hpp>
+#include <stem/time.hpp>
+#include <string>
+#include <string_view>
+
+#include "core/descriptor.hpp"
+#include "storage/redis_address.hpp"
+#include "storage/redis_reply.hpp"
+
+namespace stem {
+
+/// One command in Redis' protocol.
+class RedisCommand {
+ public:
+  RedisCommand() = default;
+  RedisCommand(std::initializer_list<std::string_view> words) {
+    for (const auto word : words) add(word);
+  }
+  RedisCommand& add(std::string_view word);
+  RedisCommand& add(std::int64_t number);
+  RedisCommand& add(const RedisCommand& words);
+  /// Appends the command as it is sent.
+  void append_to(std::string& out) const;
+
+ private:
+  std::string body_;
+  std::size_t count_ = 0;
+};
+
+/// What an error reply of Redis means: which exit status, and what to do. `at` is the address as shown.
+Error redis_error(const std::string& at, std::string_view reply);
+
+/// A connection that is logged in and has its database selected. Not thread-safe. After an exception it is good
+/// for nothing but destruction.
+class RedisConnection {
+ public:
+  /// Throws Error: 69 unreachable or still loading, 77 wrong password, 78 not a server that Stem can use.
+  explicit RedisConnection(const RedisAddress& address);
+
+  /// Sends commands, as many as `bytes` holds. Throws Error (exit 69).
+  void send(std::string_view bytes);
+  /// The next reply, error replies included. Throws Error (exit 69) when it does not come within the address's
+  /// timeout.
+  RedisReply receive();
+  /// Whether the server has closed the connection, or said something that nobody asked for.
+  bool is_stale() const;
+
+  /// For connections that are listened to: reads what is there without waiting. False when the server has gone.
+  bool drain();
+  int fd() const { return socket_.get(); }
+
+ private:
+  void connect();
+  void greet();
+  void wait(short events, SteadyTime deadline, const char* what) const;
+  [[noreturn]] void lost(const std::string& why) const;
+
+  const RedisAddress address_;
+  Descriptor socket_;
+  RedisReader reader_;
+};
+
+}  // namespace stem
