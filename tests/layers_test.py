@@ -11,7 +11,7 @@ from pathlib import Path
 from checks import Checks
 
 # Each room may include itself and those before it.
-ROOMS = ["core", "storage", "worker", "scheduler", "service", "supervisor", "cli"]
+ROOMS = ["core", "storage", "worker", "scheduler", "service", "supervisor", "diagnosis", "cli"]
 
 # The room that implements a public header. A header may include those of its own room and of earlier ones.
 PUBLIC = {

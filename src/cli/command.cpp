@@ -15,6 +15,7 @@
 #include "core/name.hpp"
 #include "core/nearest.hpp"
 #include "service/command_line.hpp"
+#include "service/credentials.hpp"
 #include "service/env_file.hpp"
 #include "service/log_output.hpp"
 #include "service/node_template.hpp"
@@ -150,10 +151,9 @@ Environment load_environment(const Common& common, const std::string& node) {
   return environment;
 }
 
-Config load_config(const Common& common, const std::string& node) {
-  const auto environment = load_environment(common, node);
+Config load_config(const Environment& environment) {
   for (const auto& warning : unknown_settings(environment)) std::cerr << "stem: " << warning << '\n';
-  return Config::from(environment);
+  return Config::from(with_credentials(environment));
 }
 
 int run(int argc, char** argv) {

@@ -33,12 +33,14 @@ struct Command {
 /// All commands, in the order of `stem --help`.
 const std::vector<Command>& commands();
 
-/// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file; unknown STEM_ variables are warned of on stderr.
-/// Marks of NodeTemplate in STEM_ENV_FILE are replaced where the node is known: `node`, or STEM_WORKER_NODE.
-/// Throws Error: 66 file missing, 78 bad line or mark.
+/// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file; lines that systemd would
+/// drop are warned of on stderr. Marks of NodeTemplate in STEM_ENV_FILE are replaced where the node is known: `node`, or
+/// STEM_WORKER_NODE. Throws Error: 66 file missing, 78 bad line or mark.
 Environment load_environment(const Common& common, const std::string& node = {});
-/// load_environment() read as configuration.
-Config load_config(const Common& common, const std::string& node = {});
+/// `environment` and systemd's credentials over it, read as configuration; unknown STEM_ variables are warned of on
+/// stderr. Throws Error 78.
+Config load_config(const Environment& environment);
+inline Config load_config(const Common& common) { return load_config(load_environment(common)); }
 
 /// An option that takes a duration (`250ms`, `5s`, `2m`, `1h`); a bad one is a usage error.
 CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning);

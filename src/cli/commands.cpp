@@ -7,6 +7,7 @@ const std::vector<Command>& commands() {
       {"worker start", "run one worker in this process", define_worker_start},
       {"worker multi", "start, stop and show many workers", define_worker_multi, prepare_worker_multi},
       {"worker healthcheck", "tell whether a worker is alive and makes progress", define_worker_healthcheck},
+      {"worker diagnose", "find out why a worker does not run, and what to do", define_worker_diagnose},
       {"scheduler start", "run one scheduler in this process", define_scheduler_start},
       {"scheduler healthcheck", "tell whether a scheduler is alive and makes progress", define_scheduler_healthcheck},
       {"schedule list", "show all schedules, with their next and last runs", define_schedule_list},

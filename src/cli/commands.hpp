@@ -11,6 +11,7 @@ Work define_worker_start(CLI::App& app, Common& common);
 Work define_worker_multi(CLI::App& app, Common& common);
 std::vector<std::string> prepare_worker_multi(std::vector<std::string> arguments);
 Work define_worker_healthcheck(CLI::App& app, Common& common);
+Work define_worker_diagnose(CLI::App& app, Common& common);
 Work define_scheduler_start(CLI::App& app, Common& common);
 Work define_scheduler_healthcheck(CLI::App& app, Common& common);
 Work define_schedule_list(CLI::App& app, Common& common);

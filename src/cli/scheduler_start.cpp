@@ -23,8 +23,8 @@ struct Options {
 
 /// The configuration of the environment with the command line over it. What the environment says of a worker's node, pidfile
 /// and log file is not for the scheduler, which may read the same file of variables.
-Config configure(const Options& options, const Common& common) {
-  auto config = load_config(common);
+Config configure(const Options& options, const Common& common, const Environment& environment) {
+  auto config = load_config(environment);
   config.node = options.node;
   require_name("node", config.node);
   config.pidfile = options.pidfile;
@@ -43,21 +43,23 @@ void enter_workdir(const Options& options) {
                 "cannot enter the working directory " + directory + ": " + std::strerror(errno) + "; make it or change --workdir");
 }
 
-int run_here(const Options& options, const Common& common, const Config& config, std::function<void()> on_ready) {
+int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
+             std::function<void()> on_ready) {
   mallopt(M_ARENA_MAX, 2);  // as for a worker
-  auto settings = ServiceSettings::from(config, load_environment(common));
+  auto settings = ServiceSettings::from(config, environment);
   settings.colour = !common.no_color;
   settings.private_dirs = options.private_dirs;
   settings.on_ready = std::move(on_ready);
   return run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
-    return std::make_unique<SchedulerService>(config, outputs, [&] { return configure(options, common); });
+    return std::make_unique<SchedulerService>(config, outputs, [&] { return configure(options, common, load_environment(common)); });
   });
 }
 
 int start(const Options& options, const Common& common) {
-  const auto config = configure(options, common);
+  const auto environment = load_environment(common);
+  const auto config = configure(options, common, environment);
   enter_workdir(options);
-  if (!options.detach) return run_here(options, common, config, {});
+  if (!options.detach) return run_here(options, common, config, environment, {});
 
   DetachSettings detach;
   detach.timeout = options.timeout;
@@ -70,7 +72,7 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, ready); });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else

@@ -26,8 +26,8 @@ struct Options {
 };
 
 /// The configuration of the environment with the command line over it.
-Config configure(const Options& options, const Common& common) {
-  auto config = load_config(common, options.node);
+Config configure(const Options& options, const Common& common, const Environment& environment) {
+  auto config = load_config(environment);
   if (!options.node.empty()) config.node = options.node;
   if (config.node.empty()) config.node = "worker";
   require_name("node", config.node);
@@ -57,24 +57,26 @@ void enter_workdir(const Options& options, const std::string& node) {
                 "cannot enter the working directory " + directory + ": " + std::strerror(errno) + "; make it or change --workdir");
 }
 
-int run_here(const Options& options, const Common& common, const Config& config, std::function<void()> on_ready) {
+int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
+             std::function<void()> on_ready) {
   Registry tasks;
   if (config.command.empty())
     for (const auto& app : config.apps) load_module(app, tasks);
   if (config.command.empty() && tasks.all().empty())
     throw Error(Exit::config, "the task modules of node " + config.node + " define no task; register some in STEM_MODULE");
   WorkerRun run;
-  run.reread = [&] { return configure(options, common); };
+  run.reread = [&] { return configure(options, common, load_environment(common, options.node)); };
   run.on_ready = std::move(on_ready);
   run.private_dirs = options.private_dirs;
   run.colour = !common.no_color;
-  return run_worker_service(config, load_environment(common, options.node), tasks, run);
+  return run_worker_service(config, environment, tasks, run);
 }
 
 int start(const Options& options, const Common& common) {
-  const auto config = configure(options, common);
+  const auto environment = load_environment(common, options.node);
+  const auto config = configure(options, common, environment);
   enter_workdir(options, config.node);
-  if (!options.detach) return run_here(options, common, config, {});
+  if (!options.detach) return run_here(options, common, config, environment, {});
 
   DetachSettings detach;
   detach.timeout = options.timeout;
@@ -87,7 +89,7 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, ready); });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else

@@ -5,11 +5,12 @@
 
 #include "core/name.hpp"
 #include "core/nearest.hpp"
+#include "core/redaction.hpp"
 
 namespace stem {
 namespace {
 
-/// One variable: how it is shown, and how its value becomes part of a Config. `read` throws Error or returns what is
+/// One variable: how it is told of, and how its value becomes part of a Config. `read` throws Error or returns what is
 /// accepted, for the message, if the value is not; null for variables that are read elsewhere, or that Stem sets for
 /// the programs it starts.
 struct Key {
@@ -160,7 +161,8 @@ constexpr Key keys[] = {
     {{"STEM_WORKER_HOST", "", "Set for the program of STEM_WORKER_COMMAND: the name of the host."}, nullptr},
 };
 
-bool is_secret(std::string_view name) { return name.ends_with("_URL"); }
+/// Each address may hold a password; other secrets say so in their row.
+bool is_secret(const Setting& setting) { return setting.secret || setting.name.ends_with("_URL"); }
 
 }  // namespace
 
@@ -172,8 +174,8 @@ Config Config::from(const Environment& environment) {
     try {
       read(config, found->second);
     } catch (const Error& accepted) {
-      // A URL may hold a password: it is never quoted.
-      const auto shown = is_secret(setting.name) ? "" : "='" + printable(found->second) + "'";
+      // Of a secret not even a part is quoted: where it is wrong, nobody knows which part is the password.
+      const auto shown = is_secret(setting) ? "" : "='" + printable(found->second) + "'";
       throw Error(Exit::config, std::string(setting.name) + shown + ": must be " + accepted.what());
     }
   }
@@ -184,9 +186,29 @@ Config Config::from(const Environment& environment) {
   return config;
 }
 
+std::string Setting::credential() const {
+  if (!is_secret(*this)) return {};
+  std::string id = "stem.";
+  for (const char c : name.substr(name.find('_') + 1))
+    id += c == '_' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return id;
+}
+
+std::string Setting::shown(std::string_view value) const {
+  if (name.ends_with("_URL")) return redacted_url(value);
+  return is_secret(*this) && !value.empty() ? "***" : printable(value);
+}
+
+bool Setting::hides(std::string_view value) const {
+  return is_secret(*this) && shown(value).find("***") != std::string::npos;
+}
+
 std::vector<Setting> settings() {
   std::vector<Setting> rows;
-  for (const auto& key : keys) rows.push_back(key.setting);
+  for (const auto& key : keys) {
+    rows.push_back(key.setting);
+    rows.back().secret = is_secret(key.setting);
+  }
   return rows;
 }
 

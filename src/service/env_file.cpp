@@ -35,6 +35,13 @@ bool is_variable_name(std::string_view text) {
   return true;
 }
 
+/// The part of a bad name that can be quoted: in `STEM_BROKER_URL: redis://app:password@host?a=b` all up to the last
+/// character is the name.
+std::string quotable(const std::string& key) {
+  const auto end = key.find_first_of(":/@");
+  return end == key.npos ? printable(key) : printable(key.substr(0, end + 1)) + "…";
+}
+
 // Well-formed UTF-8 as Unicode 15, table 3-7 has it: no overlong forms, no surrogates, nothing beyond
 // U+10FFFF.
 bool is_utf8(std::string_view text) {
@@ -132,7 +139,7 @@ class Reader {
                                ": `export` is taken here, but systemd drops such a line; remove the word");
     }
     if (!is_variable_name(key))
-      fail(line, "`" + printable(key) +
+      fail(line, "`" + quotable(key) +
                      "` is no name of a variable, systemd would drop the line; use letters, digits and _, "
                      "and no digit first");
 

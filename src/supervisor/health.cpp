@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/redaction.hpp"
 #include "service/control_client.hpp"
 #include "service/control_socket.hpp"
 #include "service/pidfile.hpp"
@@ -47,7 +48,8 @@ class Check {
 
  private:
   void complain(const std::string& what) {
-    if (health_.error.empty()) health_.error = what;
+    // The worker's own line is in some: a foreign program says what it likes.
+    if (health_.error.empty()) health_.error = redacted(what);
   }
 
   std::string unit() const { return query_.unit.empty() ? unit_of(health_.node) : query_.unit; }
@@ -62,6 +64,7 @@ class Check {
     if (reach == Reach::user || (reach == Reach::automatic && geteuid() != 0)) scopes.push_back(Scope::user);
     for (const auto scope : scopes) {
       if (!manager_runs(scope)) continue;
+      absent_ = "systemd has no active unit " + unit() + ", ";
       try {
         UnitReader reader(scope);
         auto facts = reader.find({unit()}).front();
@@ -73,7 +76,8 @@ class Check {
         if (query_.supervisor.kind == SupervisorSettings::Kind::systemd) complain(error.what());
       }
     }
-    absent_ = "systemd has no active unit " + unit() + ", ";
+    if (absent_.empty() && query_.supervisor.kind == SupervisorSettings::Kind::systemd)
+      absent_ = "systemd does not run here, ";
   }
 
   void take(const UnitFacts& facts, Scope scope) {

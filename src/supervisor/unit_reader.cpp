@@ -179,19 +179,24 @@ void UnitReader::Close::operator()(sd_bus* bus) const {
   sd_bus_close_unref(bus);
 }
 
-UnitReader::UnitReader(const Manager& manager) : bus_(connect_private(manager)) {
-  if (bus_) return;
+sd_bus* connect_manager(const Manager& manager) {
+  if (auto* bus = connect_private(manager)) return bus;
   sd_bus* bus = nullptr;
   int r = !manager.host.empty()            ? sd_bus_open_system_remote(&bus, manager.host.c_str())
           : manager.scope == Scope::system ? sd_bus_open_system(&bus)
                                            : sd_bus_open_user(&bus);
   if (r < 0) unreachable(manager, r);
-  bus_.reset(bus);
   // Of ssh it is only known now whether it got there.
   sd_id128_t id;
   if (!manager.host.empty()) r = sd_bus_get_bus_id(bus, &id);
-  if (r < 0) unreachable(manager, r);
+  if (r < 0) {
+    sd_bus_close_unref(bus);
+    unreachable(manager, r);
+  }
+  return bus;
 }
+
+UnitReader::UnitReader(const Manager& manager) : bus_(connect_manager(manager)) {}
 
 UnitReader::~UnitReader() = default;
 

@@ -11,6 +11,10 @@ struct sd_bus;
 
 namespace stem {
 
+/// A connection to a service manager: through its own socket, for those who may use that, else through the bus. The
+/// caller closes it. Throws Error 69 where neither answers.
+sd_bus* connect_manager(const Manager& manager);
+
 /// Reads the state of many units in few round trips: one list, then only the properties that are needed, all
 /// asked before the first answer is read. It speaks sd-bus itself, since sdbus-c++ 1.2 cannot use the
 /// manager's own socket, where an answer costs a third of what it costs through the bus, and which works

@@ -419,7 +419,7 @@ class Box:
             changed=
             for path; do [ -e "$path" ] || [ -L "$path" ] && { rm -rf "$path"; changed=1; }; done
             [ -z "$changed" ] || systemctl daemon-reload
-            rm -rf /var/lib/stem/* /var/log/stem/* /run/stem/*
+            rm -rf /var/lib/stem/* /var/log/stem/* /run/stem/* /etc/credstore/stem.* /etc/credstore.encrypted/stem.*
             if [ -d /etc/stem ]; then
                 find /etc/stem -mindepth 1 -delete
                 cp -a /run/box/stem/. /etc/stem/

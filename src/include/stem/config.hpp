@@ -51,7 +51,7 @@ struct Config {
 
   /// Reads the variables it knows. Throws Error (exit 78): variable, value, what is accepted.
   static Config from(const Environment& environment);
-  /// from() of this process's environment.
+  /// from() of this process's environment, with systemd's credentials over it: stem.env(5), "Secrets".
   static Config from_environment();
 };
 
@@ -60,6 +60,14 @@ struct Setting {
   std::string_view name;
   std::string_view fallback;
   std::string_view meaning;
+  bool secret = false;  ///< may hold a password: never shown, and may come as a credential of systemd
+
+  /// The name of the credential: `stem.broker-url` for STEM_BROKER_URL. Empty if it is no secret.
+  std::string credential() const;
+  /// A value for people: without the password, or `***`, if it is a secret.
+  std::string shown(std::string_view value) const;
+  /// Whether shown() leaves anything out: an address without a password is no secret.
+  bool hides(std::string_view value) const;
 };
 /// Every variable that Stem reads, in the order of the manual page.
 std::vector<Setting> settings();

@@ -1,5 +1,6 @@
 #include <stem/worker.hpp>
 
+#include "service/credentials.hpp"
 #include "service/env_file.hpp"
 #include "service/run_worker.hpp"
 
@@ -9,6 +10,6 @@ int run_worker(const Config& config, const Registry& tasks) {
   return run_worker_service(config, process_environment(), tasks, {});
 }
 
-Config Config::from_environment() { return Config::from(process_environment()); }
+Config Config::from_environment() { return Config::from(with_credentials(process_environment())); }
 
 }  // namespace stem
