@@ -72,7 +72,8 @@ struct Field {
     int value = 0;
     const auto end = word.data() + word.size();
     const auto [rest, error] = std::from_chars(word.data(), end, value);
-    if (error != std::errc{} || rest != end || value < 1) refuse("a step must be a whole number above 0");
+    if (error != std::errc{} || rest != end || value < 1 || value > high - low + 1)
+      refuse("a step must be a whole number from 1 to " + std::to_string(high - low + 1));
     return value;
   }
 

@@ -1,3 +1,4 @@
+#include "core/json_depth.hpp"
 #include "core/schedule.hpp"
 
 #include <algorithm>
@@ -143,6 +144,7 @@ Schedule Schedule::parse_text(std::string_view text) {
   const auto trimmed = begin == std::string_view::npos ? std::string_view() : text.substr(begin);
   if (trimmed.empty()) refuse("a schedule is empty; write `every:30s` or a cron line such as `0 4 * * *`");
   if (trimmed.starts_with('{')) {
+    if (text_too_deep(trimmed)) refuse("a schedule is nested deeper than " + std::to_string(deepest_json) + " levels");
     const auto object = Json::parse(trimmed, nullptr, false);
     if (object.is_discarded()) refuse("schedule '" + printable(text) + "' is neither JSON nor a cron line");
     return parse(object);

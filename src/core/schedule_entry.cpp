@@ -198,6 +198,7 @@ std::string to_wire(const ScheduleEntry& entry) {
 }
 
 ScheduleEntry schedule_entry_from_wire(std::string_view wire) {
+  if (text_too_deep(wire)) refuse("the stored schedule is nested too deep");
   const auto object = Json::parse(wire, nullptr, false);
   if (object.is_discarded() || !object.is_object()) refuse("the stored schedule is not a JSON object");
   if (object.value("v", Json()) != 1) refuse("the stored schedule is of version " + shown(object.value("v", Json())) + "; this Stem reads version 1");
@@ -219,6 +220,7 @@ std::string to_wire(const ScheduleRun& run) {
 }
 
 ScheduleRun schedule_run_from_wire(std::string_view wire) {
+  if (text_too_deep(wire)) refuse("what is stored of a schedule's runs is nested too deep");
   const auto object = Json::parse(wire, nullptr, false);
   if (object.is_discarded() || !object.is_object() || object.value("v", Json()) != 1)
     refuse("what is stored of a schedule's runs is not of version 1");

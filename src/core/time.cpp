@@ -7,6 +7,8 @@
 #include <stem/error.hpp>
 #include <stem/time.hpp>
 
+#include "core/name.hpp"
+
 namespace stem {
 namespace {
 
@@ -21,12 +23,12 @@ constexpr std::array units{Unit{"d", days{1}}, Unit{"h", hours{1}}, Unit{"m", mi
                            Unit{"s", seconds{1}}, Unit{"ms", milliseconds{1}}, Unit{"us", microseconds{1}}};
 
 [[noreturn]] void bad_duration(std::string_view text, const char* why) {
-  throw Error(Exit::usage, "'" + std::string(text) + "' is not a duration: " + why +
+  throw Error(Exit::usage, "'" + printable(text) + "' is not a duration: " + why +
                                "; write a number and a unit, such as 250ms, 5s, 2m, 1h or 1m30s");
 }
 
 [[noreturn]] void bad_time(std::string_view text) {
-  throw Error(Exit::data, "'" + std::string(text) + "' is not a time; write ISO 8601, such as 2025-01-02T03:04:05Z");
+  throw Error(Exit::data, "'" + printable(text) + "' is not a time; write ISO 8601, such as 2025-01-02T03:04:05Z");
 }
 
 /// Takes exactly `digits` digits off the front of `rest`.

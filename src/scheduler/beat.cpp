@@ -73,10 +73,7 @@ Duration Beat::turn() {
   lead();
   if (!leading_) return lock_.next_look();
   if (!read_news()) return Duration{};
-  while (fire(clock_.wall())) {
-    lead();
-    if (!leading_) return lock_.next_look();
-  }
+  if (fire(clock_.wall())) return Duration{};  // what else there is to hear, a stop for one, comes in between
   tell_next();
   const auto next = line_.empty() ? longest_rest : line_.begin()->first - clock_.wall();
   return std::clamp(next, Duration{}, lock_.next_look());
@@ -170,7 +167,7 @@ void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry,
     const auto known = schedule_entry_from_wire(entry->value);
     const auto slot = next_slot(known, item.second.run);
     line_up(item, slot ? std::optional(known.due(*slot)) : std::nullopt);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     spdlog::error("schedule {} is left out: {}", name, error.what());
     ++counters_.broken;
   }
@@ -197,7 +194,7 @@ bool Beat::fire(WallTime now) {
     auto& item = *items_.find(std::string(next->second));
     try {
       firings.push_back(firing(item, now, options));
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       spdlog::error("schedule {} is left out: {}", item.first, error.what());
       firings.push_back({&item, item.second.run, std::nullopt, {}, false});
       firings.back().run.error = error.what();
@@ -208,7 +205,9 @@ bool Beat::fire(WallTime now) {
   try {
     if (!publish(firings, now)) return true;  // no longer leading: the lock tells
   } catch (...) {
-    forget();  // it may have been written, or not: what is stored tells
+    // It may have been written, or not: what is stored tells, and what is queued is looked at before it is published.
+    led_since_ = clock_.wall();
+    forget();
     throw;
   }
   // After an outage they may be very many.

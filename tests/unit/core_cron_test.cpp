@@ -121,8 +121,9 @@ TEST_CASE("cron: what cannot be read is refused with the field and the rule") {
   CHECK(refused("* * 0 * *").says("it must be 1 to 31"));
   CHECK(refused("* * * 13 *").says("cron field month"));
   CHECK(refused("* * * * 8").says("it must be 0 to 7"));
-  CHECK(refused("*/0 * * * *").says("a step must be a whole number above 0"));
-  CHECK(refused("*/-5 * * * *").says("a step must be a whole number above 0"));
+  CHECK(refused("*/0 * * * *").says("a step must be a whole number from 1 to 60"));
+  CHECK(refused("0 0 */2147483647 * *").says("a step must be a whole number from 1 to 31"));
+  CHECK(refused("*/-5 * * * *").says("a step must be a whole number from 1 to 60"));
   CHECK(refused("5-1 * * * *").says("runs backwards; write it as two, such as 5-59,0-1"));
   CHECK(refused("1,,2 * * * *").says("a value is missing between commas"));
   CHECK(refused("1- * * * *").says("a number is missing"));

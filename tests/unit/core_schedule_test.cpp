@@ -156,6 +156,7 @@ TEST_CASE("schedule: every form is read back as it was written") {
 
 TEST_CASE("schedule: what cannot be read is refused with the key and the rule") {
   CHECK(refused("").says("a schedule is empty"));
+  CHECK(refused("{\"kind\":" + std::string(300'000, '[')).says("nested deeper than 512 levels"));
   CHECK(refused("every:30").says("a unit is missing"));
   CHECK(refused("every:10ms").says("at least 100ms"));
   CHECK(refused("every:0").says("at least 100ms"));
