@@ -73,7 +73,11 @@ Duration Beat::turn() {
   lead();
   if (!leading_) return lock_.next_look();
   if (!read_news()) return Duration{};
-  if (fire(clock_.wall())) return Duration{};  // what else there is to hear, a stop for one, comes in between
+  if (fire(clock_.wall())) {
+    lead();
+    // What else there is to hear, a stop for one, comes before the rest.
+    return leading_ ? Duration{} : lock_.next_look();
+  }
   tell_next();
   const auto next = line_.empty() ? longest_rest : line_.begin()->first - clock_.wall();
   return std::clamp(next, Duration{}, lock_.next_look());
