@@ -94,7 +94,9 @@ def test_stopping_the_target_stops_every_worker(box):
     workers = Workers(box)
     workers.start("a", "b")
     box.run(["systemctl", "stop", "stem.target"])
-    assert {state["state"] for state in workers.status(check=3).values()} == {"stopped"}
+    # systemctl waits for the target only.
+    wait_until(lambda: {state["state"] for state in workers.status(check={0, 3}).values()} == {"stopped"},
+               what="every worker stops")
 
 
 def test_an_enabled_node_comes_up_with_the_target(box):
