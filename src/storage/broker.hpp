@@ -102,7 +102,31 @@ struct DeadJob {
   WallTime dead_at;
 };
 
-/// Moves jobs. Delivery is at least once: a lease that is neither settled nor renewed in time ends, and the
+/// Where a listener stands on one channel. The position is opaque; it may be kept, and gone on from by another process.
+/// Empty = from now on.
+struct Listening {
+  std::string channel;
+  std::string position{};
+
+  friend bool operator==(const Listening&, const Listening&) = default;
+};
+
+/// What everyone who listens on a channel hears.
+struct Broadcast {
+  std::string channel;
+  std::string wire;  ///< the envelope as it was broadcast, byte for byte
+
+  friend bool operator==(const Broadcast&, const Broadcast&) = default;
+};
+
+/// What may be there since the last time. An adapter that cannot tell says both; a wake-up that it may have missed
+/// is one, too.
+struct Wake {
+  bool jobs = false;
+  bool broadcasts = false;
+};
+
+/// Moves jobs, and messages to everyone who listens. Delivery of jobs is at least once: a lease that is neither settled nor renewed in time ends, and the
 /// job is handed out again. Each call is all or nothing. Thread-safe; calls that wait for the outside world
 /// say so. All throw Error: 69 unreachable, 73 disk full or not writable, 77 permission, 78 schema or URL, 75
 /// busy for too long.
@@ -144,10 +168,22 @@ class Broker {
   /// its life.
   virtual int wake_fd() const = 0;
   /// Makes wake_fd() unreadable until the next event; call it before the fetch that follows the wake-up.
-  virtual void clear_wake() = 0;
+  virtual Wake clear_wake() = 0;
   /// When, at the latest, a worker that found nothing in `queues` should look again without having been
   /// woken: the next delayed job or the next expiring lease. Empty = only a wake-up can bring work.
   virtual std::optional<WallTime> next_due(const std::vector<std::string>& queues) = 0;
+
+  /// Says `message` to everyone who listens on `channel`, of whatever process, now or from an earlier position
+  /// within `ttl`, which is above 0; nobody acknowledges it. A channel is a name, and there as soon as it is used;
+  /// channels know nothing of queues, also those of the same name. Durable when it returns, as publish() is. Wakes all
+  /// listeners. Sweeps some of what has expired, so that no channel grows for ever.
+  virtual void broadcast(const std::string& channel, const Envelope& message, Duration ttl) = 0;
+  /// What was said on each of `channels` behind its position and has not expired, at most `limit` messages of each: one
+  /// channel after the other, each in the order in which it was said. Moves the positions behind what it returns, so
+  /// that each listener hears each message once, and none twice or never: an adapter that numbers messages before it
+  /// commits them must see to it that they become visible in the order of their numbers. An empty position is set to
+  /// the channel's end, and nothing is returned. Does not wait; wake_fd() tells when to look again.
+  virtual std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) = 0;
 
   virtual std::optional<JobView> find(const std::string& id) = 0;
   /// Every queue that holds a job, sorted by name.

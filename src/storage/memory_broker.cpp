@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <stem/error.hpp>
 
@@ -23,9 +24,10 @@ MemoryBroker::~MemoryBroker() {
   space_->wake_fds.erase(wake_.get());
 }
 
-void MemoryBroker::clear_wake() {
+Wake MemoryBroker::clear_wake() {
   std::uint64_t count = 0;
   (void)!::read(wake_.get(), &count, sizeof count);
+  return {.jobs = true, .broadcasts = true};
 }
 
 bool MemoryBroker::keeps_records_of(const Store& store) const {
@@ -228,6 +230,40 @@ std::optional<WallTime> MemoryBroker::next_due(const std::vector<std::string>& q
         if (const auto& job = space_->jobs.at(number); job.lease) sooner(job.lease->until);
   }
   return next;
+}
+
+void MemoryBroker::broadcast(const std::string& channel, const Envelope& message, Duration ttl) {
+  auto wire = to_wire(message);
+  const std::lock_guard lock(space_->mutex);
+  const auto now = clock_.wall();
+  for (auto& [name, said] : space_->channels)
+    std::erase_if(said, [&](const auto& one) { return one.second.expires <= now; });
+  std::erase_if(space_->channels, [](const auto& one) { return one.second.empty(); });
+  space_->channels[channel].emplace(space_->next(), MemorySpace::Message{std::move(wire), now + ttl});
+  space_->wake();
+}
+
+std::vector<Broadcast> MemoryBroker::listen(std::vector<Listening>& channels, std::size_t limit) {
+  const std::lock_guard lock(space_->mutex);
+  const auto now = clock_.wall();
+  std::vector<Broadcast> heard;
+  for (auto& [name, position] : channels) {
+    std::int64_t last = space_->last;
+    if (!position.empty()) {
+      std::from_chars(position.data(), position.data() + position.size(), last);
+      const auto channel = space_->channels.find(name);
+      if (channel == space_->channels.end()) continue;
+      std::size_t left = limit;
+      for (auto said = channel->second.upper_bound(last); said != channel->second.end() && left > 0; ++said) {
+        last = said->first;
+        if (said->second.expires <= now) continue;
+        heard.push_back({name, said->second.wire});
+        --left;
+      }
+    }
+    position = std::to_string(last);
+  }
+  return heard;
 }
 
 std::optional<JobView> MemoryBroker::find(const std::string& id) {

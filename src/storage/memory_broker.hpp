@@ -22,8 +22,10 @@ class MemoryBroker : public Broker {
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
   bool keeps_records_of(const Store& store) const override;
   int wake_fd() const override { return wake_.get(); }
-  void clear_wake() override;
+  Wake clear_wake() override;
   std::optional<WallTime> next_due(const std::vector<std::string>& queues) override;
+  void broadcast(const std::string& channel, const Envelope& message, Duration ttl) override;
+  std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) override;
   std::optional<JobView> find(const std::string& id) override;
   std::vector<QueueDepth> depths() override;
   std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override;

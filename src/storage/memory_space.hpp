@@ -49,14 +49,21 @@ struct MemorySpace {
     std::set<std::pair<WallTime, std::int64_t>> delayed;
   };
 
+  struct Message {
+    std::string wire;
+    WallTime expires;
+  };
+  using Channel = std::map<std::int64_t, Message>;  // by number
+
   std::mutex mutex;
   std::condition_variable written;  // a value of the store
   std::map<std::string, Queue> queues;
   std::unordered_map<std::int64_t, Job> jobs;
   std::unordered_map<std::string, std::int64_t> ids;
   std::map<std::string, StoreEntry> entries;
+  std::map<std::string, Channel> channels;
   std::set<int> wake_fds;  // of the open brokers
-  std::int64_t last = 0;   // numbers jobs, places, tokens and versions
+  std::int64_t last = 0;   // numbers jobs, places, tokens, versions and messages
 
   std::int64_t next() { return ++last; }
   void wake() const;

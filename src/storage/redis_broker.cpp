@@ -79,6 +79,14 @@ RedisWatch& RedisBroker::watch() const {
   return *watch_;
 }
 
+Wake RedisBroker::clear_wake() {
+  Wake wake;
+  const bool sure = watch().clear([&](std::string_view text) {
+    (text == redis_broadcast_wake ? wake.broadcasts : wake.jobs) = true;
+  });
+  return sure ? wake : Wake{.jobs = true, .broadcasts = true};
+}
+
 bool RedisBroker::keeps_records_of(const Store& store) const {
   const auto* const ours = dynamic_cast<const RedisStore*>(&store);
   return ours != nullptr && &ours->client() == client_.get();

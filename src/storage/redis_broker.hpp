@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "storage/broker.hpp"
+#include "storage/redis_channels.hpp"
 #include "storage/redis_client.hpp"
 #include "storage/redis_watch.hpp"
 
@@ -26,8 +27,14 @@ class RedisBroker : public Broker {
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
   bool keeps_records_of(const Store& store) const override;
   int wake_fd() const override { return watch().fd(); }
-  void clear_wake() override { watch().clear(); }
+  Wake clear_wake() override;
   std::optional<WallTime> next_due(const std::vector<std::string>& queues) override;
+  void broadcast(const std::string& channel, const Envelope& message, Duration ttl) override {
+    redis_broadcast(*client_, channel, message, ttl, clock_.wall());
+  }
+  std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) override {
+    return redis_listen(*client_, channels, limit, clock_.wall());
+  }
   std::optional<JobView> find(const std::string& id) override;
   std::vector<QueueDepth> depths() override;
   std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override;

@@ -196,12 +196,18 @@ bool RedisConnection::is_stale() const {
   return ::recv(socket_.get(), &byte, 1, MSG_PEEK) >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
-bool RedisConnection::drain() {
+bool RedisConnection::drain(const std::function<void(const RedisValue&)>& take) {
   char buffer[4096];
   for (;;) {
     const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
-    if (size > 0 || (size < 0 && errno == EINTR)) continue;
-    return size < 0 && errno == EAGAIN;
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return size < 0 && errno == EAGAIN;
+    reader_.feed(buffer, static_cast<std::size_t>(size));
+    try {
+      while (const auto message = reader_.next()) take(**message);
+    } catch (const Error&) {
+      return false;  // it no longer speaks Redis' protocol
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <stem/error.hpp>
 #include <stem/time.hpp>
 #include <string>
@@ -47,8 +48,9 @@ class RedisConnection {
   /// Whether the server has closed the connection, or said something that nobody asked for.
   bool is_stale() const;
 
-  /// For connections that are listened to: reads what is there without waiting. False when the server has gone.
-  bool drain();
+  /// For connections that are listened to: reads what is there without waiting, and hands over each message. False when
+  /// the server has gone.
+  bool drain(const std::function<void(const RedisValue&)>& take);
   int fd() const { return socket_.get(); }
 
  private:

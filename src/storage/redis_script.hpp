@@ -13,7 +13,7 @@ class RedisScript {
   /// Put together when it is asked for: a process that never uses Redis pays nothing.
   std::string text() const;
 
-  static const RedisScript publish, exchange, promote, renew, next_due, find, depths, replay, purge;
+  static const RedisScript publish, exchange, promote, renew, next_due, find, depths, replay, purge, broadcast, listen;
   static const RedisScript put, compare_and_set, erase, list, sweep;
 
  private:

@@ -55,12 +55,16 @@ void RedisWatch::tick(bool on) {
   timerfd_settime(timer_.get(), 0, &second, nullptr);
 }
 
-void RedisWatch::clear() {
+bool RedisWatch::clear(const std::function<void(std::string_view)>& hear) {
   const std::lock_guard lock(mutex_);
   std::uint64_t count = 0;
-  (void)!::read(poked_.get(), &count, sizeof count);
   (void)!::read(timer_.get(), &count, sizeof count);
-  if (connection_ && connection_->drain()) return;
+  const bool poked = ::read(poked_.get(), &count, sizeof count) > 0;
+  const auto take = [&](const RedisValue& message) {
+    // `message`, channel, text
+    if (hear && message.size() == 3) hear(message[2].text);
+  };
+  if (connection_ && connection_->drain(take)) return !poked;
   try {
     connection_.reset();  // closed, and so out of the poll
     subscribe();
@@ -69,6 +73,7 @@ void RedisWatch::clear() {
     // The broker's own connection tells what is wrong.
     tick(true);
   }
+  return false;
 }
 
 void RedisWatch::poke() const noexcept {

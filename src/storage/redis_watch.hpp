@@ -1,9 +1,11 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "storage/redis_connection.hpp"
 
@@ -18,8 +20,9 @@ class RedisWatch {
 
   /// Polls readable once something was published. Valid for this object's life.
   int fd() const { return poll_.get(); }
-  /// Makes fd() unreadable until the next message. Thread-safe.
-  void clear();
+  /// Makes fd() unreadable until the next message, and hands over what was published since the last time. False if
+  /// something may have been missed. Thread-safe.
+  bool clear(const std::function<void(std::string_view)>& hear = {});
   /// Makes fd() readable. Thread-safe, never fails.
   void poke() const noexcept;
 

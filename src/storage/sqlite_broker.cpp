@@ -46,6 +46,7 @@ SqliteBroker::SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock
       leases_(*database_),
       jobs_(*database_, leases_),
       entries_(*database_),
+      messages_(*database_),
       peek_(*database_, "SELECT key FROM job WHERE key BETWEEN ? AND ? ORDER BY key LIMIT 1"),
       take_(*database_,
             "SELECT key, id, wire, attempt, deliveries, lease FROM job WHERE key BETWEEN ? AND ? "
@@ -69,6 +70,28 @@ SqliteBroker::SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock
 BellWatch& SqliteBroker::watch() const {
   std::call_once(watched_, [this] { watch_ = std::make_unique<BellWatch>(jobs_bell_); });
   return *watch_;
+}
+
+Wake SqliteBroker::clear_wake() {
+  watch().clear();
+  return {.jobs = true, .broadcasts = true};
+}
+
+void SqliteBroker::broadcast(const std::string& channel, const Envelope& message, Duration ttl) {
+  const auto wire = to_wire(message);
+  {
+    SqliteTransaction transaction(*database_, SqliteAccess::write);
+    const auto now = clock_.wall();
+    messages_.sweep(now);
+    messages_.add(channel, wire, now + ttl);
+    transaction.commit();
+  }
+  jobs_bell_.ring();
+}
+
+std::vector<Broadcast> SqliteBroker::listen(std::vector<Listening>& channels, std::size_t limit) {
+  SqliteTransaction transaction(*database_, SqliteAccess::read);
+  return messages_.listen(channels, limit, clock_.wall());
 }
 
 bool SqliteBroker::keeps_records_of(const Store& store) const {

@@ -13,6 +13,7 @@
 #include "storage/sqlite_jobs.hpp"
 #include "storage/sqlite_key.hpp"
 #include "storage/sqlite_leases.hpp"
+#include "storage/sqlite_messages.hpp"
 #include "storage/sqlite_queues.hpp"
 
 namespace stem {
@@ -34,8 +35,11 @@ class SqliteBroker : public Broker {
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
   bool keeps_records_of(const Store& store) const override;
   int wake_fd() const override { return watch().fd(); }
-  void clear_wake() override { watch().clear(); }
+  /// Says both: one bell rings for both, and looking for broadcasts is cheap.
+  Wake clear_wake() override;
   std::optional<WallTime> next_due(const std::vector<std::string>& queues) override;
+  void broadcast(const std::string& channel, const Envelope& message, Duration ttl) override;
+  std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) override;
   std::optional<JobView> find(const std::string& id) override;
   std::vector<QueueDepth> depths() override;
   std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override;
@@ -76,6 +80,7 @@ class SqliteBroker : public Broker {
   SqliteLeases leases_;
   SqliteJobs jobs_;
   SqliteEntries entries_;
+  SqliteMessages messages_;
   SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_,
       why_dead_, guard_;
 };

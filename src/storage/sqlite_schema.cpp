@@ -49,6 +49,15 @@ constexpr std::array migrations{
         last INTEGER NOT NULL,
         PRIMARY KEY(at, first)) WITHOUT ROWID;
     )"},
+    SqliteMigration{2, R"(
+      CREATE TABLE message(
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel TEXT NOT NULL,
+        expires INTEGER NOT NULL,
+        wire TEXT NOT NULL);
+      CREATE INDEX message_channel ON message(channel);
+      CREATE INDEX message_expires ON message(expires);
+    )"},
 };
 
 void refuse_newer(const SqliteDatabase& database, std::int64_t found, int known) {

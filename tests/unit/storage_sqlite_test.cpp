@@ -366,9 +366,11 @@ TEST_CASE(
     "it") {
   SqliteRig rig;
   rig.enqueue({"a"});
-  const std::vector<SqliteMigration> steps{*sqlite_migrations().begin(),
-                                           {2, "CREATE TABLE extra(x); INSERT INTO extra VALUES(1)"},
-                                           {3, "INSERT INTO extra VALUES(2)"}};
+  const auto known = sqlite_migrations();
+  const int next = known.back().version + 1;
+  std::vector<SqliteMigration> steps(known.begin(), known.end());
+  steps.push_back({next, "CREATE TABLE extra(x); INSERT INTO extra VALUES(1)"});
+  steps.push_back({next + 1, "INSERT INTO extra VALUES(2)"});
   std::vector<std::unique_ptr<ChildProcess>> all;
   for (int i = 0; i < 4; ++i)
     all.push_back(std::make_unique<ChildProcess>([&] {
@@ -378,19 +380,38 @@ TEST_CASE(
     }));
   for (auto& one : all) CHECK(one->wait() == 0);
   Sqlite file(rig.path());
-  CHECK(file.value("PRAGMA user_version") == "3");
+  CHECK(file.value("PRAGMA user_version") == std::to_string(next + 1));
   CHECK(file.value("SELECT count(*) FROM extra") == "2");
   CHECK(file.value("SELECT id FROM job") == "a");
 }
 
+TEST_CASE("sqlite: a database of the first version learns of broadcasts and keeps its jobs") {
+  TempDir dir;
+  {
+    SqliteDatabase database({.path = dir / "stem.db"});
+    bring_up_to_date(database, sqlite_migrations().first(1));
+  }
+  const auto storage = open(dir / "stem.db");
+  CHECK(storage.broker->publish(jobs_called("job", 0, 1)) == 1);
+  std::vector<Listening> ears{{"news"}};
+  CHECK(storage.broker->listen(ears, 10).empty());
+  Envelope message;
+  message.id = message.name = "hello";
+  storage.broker->broadcast("news", message, 10s);
+  CHECK(storage.broker->listen(ears, 10).size() == 1);
+}
+
 TEST_CASE("sqlite: a migration that fails changes nothing") {
   SqliteRig rig;
-  const std::vector<SqliteMigration> steps{
-      *sqlite_migrations().begin(), {2, "CREATE TABLE extra(x)"}, {3, "NONSENSE"}};
+  const auto known = sqlite_migrations();
+  const int version = known.back().version;
+  std::vector<SqliteMigration> steps(known.begin(), known.end());
+  steps.push_back({version + 1, "CREATE TABLE extra(x)"});
+  steps.push_back({version + 2, "NONSENSE"});
   SqliteDatabase database({.path = rig.path()});
   CHECK(status_of([&] { bring_up_to_date(database, steps); }) == 70);
   Sqlite file(rig.path());
-  CHECK(file.value("PRAGMA user_version") == "1");
+  CHECK(file.value("PRAGMA user_version") == std::to_string(version));
   CHECK(file.value("SELECT count(*) FROM sqlite_schema WHERE name = 'extra'") == "0");
   CHECK(rig.enqueue({"a"}) == 1);
 }
@@ -401,7 +422,7 @@ TEST_CASE("sqlite: a newer schema is refused with both versions") {
   const auto failed = error_of([&] { rig.open(); });
   CHECK(failed.status == 78);
   CHECK(failed.message == "database " + rig.path() +
-                              " has schema version 99, this program knows up to 1; upgrade this program");
+                              " has schema version 99, this program knows up to 2; upgrade this program");
 }
 
 TEST_CASE("sqlite: another program's database is refused and left as it is") {

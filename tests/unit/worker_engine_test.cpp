@@ -474,10 +474,16 @@ struct CutBroker : Broker {
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override { return check(), inner->renew(leases, lease); }
   bool keeps_records_of(const Store& store) const override { return inner->keeps_records_of(store); }
   int wake_fd() const override { return inner->wake_fd(); }
-  void clear_wake() override { inner->clear_wake(); }
+  Wake clear_wake() override { return inner->clear_wake(); }
   std::optional<WallTime> next_due(const std::vector<std::string>& queues) override {
     if (fail_next_due.exchange(false)) throw Error(Exit::unavailable, "broker cut off");
     return check(), inner->next_due(queues);
+  }
+  void broadcast(const std::string& channel, const Envelope& message, Duration ttl) override {
+    check(), inner->broadcast(channel, message, ttl);
+  }
+  std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) override {
+    return check(), inner->listen(channels, limit);
   }
   std::optional<JobView> find(const std::string& id) override { return inner->find(id); }
   std::vector<QueueDepth> depths() override { return inner->depths(); }
