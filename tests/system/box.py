@@ -25,6 +25,18 @@ PREFIX = "stem-box."
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+# Kills the processes that its words name, and waits until they are over. A pidfd says so when the last thread has closed its
+# descriptors; before that the command line is gone already, so `pgrep -f` finds nothing while the locks are still held.
+KILL = """
+import os, select, signal, sys
+for pidfd in [os.pidfd_open(int(pid)) for pid in sys.argv[1:]]:
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+"""
+
+
 class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
 
@@ -297,6 +309,10 @@ class Box:
                                    start_new_session=True, text=True, **popen)
         self._background.append(process)
         return process
+
+    def kill(self, *pids):
+        """Kills processes of the box with SIGKILL and returns when they are over, with their locks."""
+        self.run(["python3", "-c", KILL, *map(str, pids)])
 
     def home(self, user):
         if not user or user == "root":

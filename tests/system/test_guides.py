@@ -86,6 +86,6 @@ def test_the_container_entry_point_reports_a_worker_that_died(plain):
     pids = wait_until(lambda: (lambda lines: lines if len(lines) == 2 else None)(
         plain.run(["pgrep", "-f", "^/usr/bin/stem worker start"], check={0, 1}).lines()), what="both run")
     wait_until(lambda: plain.exists("/run/stem/web-1.sock") and plain.exists("/run/stem/web-2.sock"), what="both are ready")
-    plain.run(["kill", "-KILL", pids[0]])
+    plain.kill(pids[0])
     assert process.wait(20) == 1
     assert not plain.run(["pgrep", "-f", "^/usr/bin/stem worker start"], check={0, 1}).lines()

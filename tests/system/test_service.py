@@ -60,7 +60,7 @@ def test_nothing_of_a_foreign_program_outlives_a_shim_that_is_killed(box):
     pid = start(box, "family", "--command", "/bin/sh /tmp/family")
     wait_until(lambda: len(processes(box, "family")) == 5, deadline=5, what="shim, keeper and three that sleep run")
     family = processes(box, "family")
-    box.run(["kill", "-KILL", pid])
+    box.kill(pid)
     wait_until(lambda: not any(box.exists(f"/proc/{member}/exe") for member in family), deadline=5)
     assert not processes(box, "family")
 

@@ -123,8 +123,7 @@ def test_red_hats_daemon_starts_them_and_its_lock_file_is_kept(plain):
     assert "[  OK  ]" in service("start").stdout
     assert plain.exists("/var/lock/subsys/stem-worker")
     assert plain.run(["ps", "-o", "ni=", "-p", service.pid("a")]).stdout.strip() == "5"
-    for pid in service.pids():
-        plain.run(["kill", "-KILL", pid])
+    plain.kill(*service.pids())
     service("status", rc=1)
     service("stop")
     assert not plain.exists("/var/lock/subsys/stem-worker")
@@ -254,8 +253,7 @@ def test_exit_statuses_are_those_of_the_lsb(plain):
     service.configure(f"STEMD_NODES=a\nSTEMD_OPTS='--app {EFFECTS}'\n")
     service("start")
     service("status", user="nobody")
-    plain.run(["kill", "-KILL", service.pid("a")])
-    wait_until(lambda: not service.pids(), what="it is gone")
+    plain.kill(service.pid("a"))
     service("status", rc=1)
     service("start")
 

@@ -37,7 +37,7 @@ def test_a_worker_that_is_killed_comes_back_and_its_jobs_are_done(box):
     pid = workers.pid("a")
     workers.enqueue("effect.append", json.dumps({"file": "/var/lib/stem/out", "text": "done", "ms": 800}))
     wait_until(lambda: workers.health("a")["inflight"] == 1, what="the job runs")
-    box.run(["kill", "-KILL", str(pid)])
+    box.kill(pid)
     workers.replaced("a", pid, 10)
     wait_until(lambda: box.exists("/var/lib/stem/out") and "done" in box.read("/var/lib/stem/out"), 15, "the job is done after all")
     assert workers.status()["a"]["restarts"] == 1
@@ -153,7 +153,7 @@ time.sleep(1000)
     assert workers.health("py")["status"] == "ok"
     pid = workers.pid("py")
     assert len(workers.processes("py")) >= 3
-    box.run(["kill", "-KILL", str(pid)])
+    box.kill(pid)
     wait_until(lambda: workers.processes("py") == [], 15, "nothing of it is left")
     workers.replaced("py", pid, 20)
     workers.multi("stop", "py")
