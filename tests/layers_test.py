@@ -16,7 +16,7 @@ ROOMS = ["core", "storage", "worker", "scheduler", "service", "supervisor", "dia
 # The room that implements a public header. A header may include those of its own room and of earlier ones.
 PUBLIC = {
     "config.hpp": "core", "envelope.hpp": "core", "error.hpp": "core", "json.hpp": "core", "result.hpp": "core",
-    "retry_policy.hpp": "core", "time.hpp": "core", "version.hpp": "core",
+    "retry_policy.hpp": "core", "signing.hpp": "core", "time.hpp": "core", "version.hpp": "core",
     "task.hpp": "worker", "module.hpp": "worker", "stem.hpp": "worker",
     "worker.hpp": "service",
 }
@@ -29,7 +29,8 @@ LIBRARIES = {
     "sqlite3.h": {"storage"},
     "date/": {"core"},
     "yaml-cpp/": {"cli"},
-    "dlfcn.h": {"worker"},
+    "dlfcn.h": {"core", "worker"},
+    "openssl/": {"core"},
     "systemd/": {"service", "supervisor"},
     "CLI/": {"cli"},
     "spdlog/": {"worker", "scheduler", "service", "supervisor", "cli"},

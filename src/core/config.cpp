@@ -6,6 +6,7 @@
 #include "core/name.hpp"
 #include "core/nearest.hpp"
 #include "core/redaction.hpp"
+#include "core/signing_key_list.hpp"
 
 namespace stem {
 namespace {
@@ -75,6 +76,18 @@ std::string one_of(const std::string& value, std::initializer_list<const char*> 
   refuse("one of " + list);
 }
 
+std::string trimmed(const std::string& value) {
+  constexpr auto blanks = " \t\r\n";
+  const auto begin = value.find_first_not_of(blanks);
+  return begin == value.npos ? std::string() : value.substr(begin, value.find_last_not_of(blanks) + 1 - begin);
+}
+
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -137,6 +150,16 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.runtime_dir = v; }},
     {{"STEM_LOG_LEVEL", "info", "debug, info, warning or error."},
      [](Config& c, const std::string& v) { c.log_level = one_of(v, {"debug", "info", "warning", "error"}); }},
+    {{"STEM_SIGNING_ALGORITHM", "hmac-sha256", "How jobs are signed: hmac-sha256 or ed25519."},
+     [](Config& c, const std::string& v) { c.signing.algorithm = one_of(lower(trimmed(v)), {"hmac-sha256", "ed25519"}); }},
+    {{"STEM_SIGNING_KEYS", "", "Keys of hmac-sha256, ID:BASE64 separated by commas; with it, unsigned jobs are not run.", true},
+     [](Config& c, const std::string& v) { c.signing.keys = signing_keys_from(v, 0); }},
+    {{"STEM_SIGNING_ACTIVE_KEY", "", "The id of the key that jobs are signed with; jobs signed with the others run, too."},
+     [](Config& c, const std::string& v) { c.signing.active_key = trimmed(v); }},
+    {{"STEM_SIGNING_PUBLIC_KEYS", "", "Public keys of ed25519, ID:BASE64; with it, unsigned jobs are not run.", true},
+     [](Config& c, const std::string& v) { c.signing.public_keys = signing_keys_from(v, 32); }},
+    {{"STEM_SIGNING_PRIVATE_KEYS", "", "Private keys of ed25519, ID:BASE64; without it jobs are only verified.", true},
+     [](Config& c, const std::string& v) { c.signing.private_keys = signing_keys_from(v, 32); }},
     {{"STEM_SCHEDULE_STORE_URL", "the broker's", "Where schedules are kept."},
      [](Config& c, const std::string& v) { c.schedule_store_url = v; }},
     {{"STEM_SCHEDULE_FILE", "", "A file that `stem schedule` works on instead of a store; no scheduler reads it."},
@@ -180,6 +203,7 @@ Config Config::from(const Environment& environment) {
     }
   }
   config.retry.validate();
+  config.signing.validate();
   if (config.hard_time_limit > Duration::zero() && config.soft_time_limit > config.hard_time_limit)
     throw Error(Exit::config, "STEM_TASK_SOFT_TIME_LIMIT (" + format_duration(config.soft_time_limit) +
                                   ") must not be above STEM_TASK_TIME_LIMIT (" + format_duration(config.hard_time_limit) + ")");
@@ -201,6 +225,29 @@ std::string Setting::shown(std::string_view value) const {
 
 bool Setting::hides(std::string_view value) const {
   return is_secret(*this) && shown(value).find("***") != std::string::npos;
+}
+
+void SigningConfig::validate() const {
+  const auto refuse = [](const std::string& why) { throw Error(Exit::config, why); };
+  const bool hmac = algorithm != "ed25519";
+  const std::string list = hmac ? "STEM_SIGNING_KEYS" : "STEM_SIGNING_PUBLIC_KEYS";
+  if (!on()) {
+    // Lost keys must not turn signing off without a word.
+    const char* set = !active_key.empty()     ? "STEM_SIGNING_ACTIVE_KEY"
+                      : !private_keys.empty() ? "STEM_SIGNING_PRIVATE_KEYS"
+                      : !public_keys.empty()  ? "STEM_SIGNING_PUBLIC_KEYS"
+                      : !keys.empty()         ? "STEM_SIGNING_KEYS"
+                      : !hmac                 ? "STEM_SIGNING_ALGORITHM"
+                                              : nullptr;
+    if (set)
+      refuse(std::string(set) + " is set, but " + list + ", which the algorithm " + algorithm + " takes, is not; set it, or unset all of STEM_SIGNING_*");
+    return;
+  }
+  if (hmac && active_key.empty()) refuse(list + " is set, but STEM_SIGNING_ACTIVE_KEY is not; name the key that signs");
+  const auto& signing = hmac ? keys : private_keys;
+  if (!active_key.empty() && !signing.empty() && !signing.contains(active_key))
+    refuse("STEM_SIGNING_ACTIVE_KEY='" + printable(active_key) + "': no key of that id is in " +
+           (hmac ? list : "STEM_SIGNING_PRIVATE_KEYS"));
 }
 
 std::vector<Setting> settings() {

@@ -241,6 +241,7 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
     try {
       auto job = entry.job(slot, now, options.default_queue, options.default_max_retries);
       validate(job);
+      if (options.signer) options.signer->sign(job);
       firing.jobs.push_back(std::move(job));
       run.last_slot = slot;
       run.last_run = now;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <mutex>
 #include <set>
+#include <stem/signing.hpp>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -22,6 +23,7 @@ struct BeatOptions {
   Duration lock_period = std::chrono::seconds{15};  ///< of the leader's lock; another takes over within two
   std::string default_queue = "default";
   int default_max_retries = 3;
+  std::optional<PayloadSigner> signer{};  ///< signs every job, if there is one
 };
 
 /// Publishes what is due. One thread turns it; the counters may be read by any.

@@ -25,6 +25,9 @@ BeatOptions beat_options(const Config& config, const std::string& node) {
   options.lock_period = config.scheduler_lock_period;
   options.default_queue = config.default_queue;
   options.default_max_retries = config.default_max_retries;
+  options.signer = PayloadSigner::maybe(config);
+  if (options.signer && !options.signer->can_sign())
+    throw Error(Exit::config, "a scheduler signs the jobs that it publishes, and cannot: set STEM_SIGNING_PRIVATE_KEYS and STEM_SIGNING_ACTIVE_KEY");
   return options;
 }
 

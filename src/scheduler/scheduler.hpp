@@ -12,7 +12,8 @@
 
 namespace stem {
 
-/// What `config` asks for. `node` is told to people who ask which scheduler leads.
+/// What `config` asks for. `node` is told to people who ask which scheduler leads. Throws Error (exit 78) if jobs are to be
+/// signed and cannot be.
 BeatOptions beat_options(const Config& config, const std::string& node);
 
 /// A Beat on a thread of its own. It sleeps until the next slot is due, or a schedule is changed, or the lock has to be renewed:

@@ -47,7 +47,9 @@ std::string WorkerService::status_line() const {
   if (const auto trouble = engine_->link().trouble()) line = std::string(trouble->what()) + " · ";
   line += std::to_string(counters.busy) + "/" + std::to_string(engine_->options().concurrency) + " busy · ";
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
-  return line + grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · " + joined(engine_->queues());
+  line += grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · ";
+  if (counters.forged > 0) line += grouped(counters.forged) + " not rightly signed · ";
+  return line + joined(engine_->queues());
 }
 
 Vitals WorkerService::vitals() const {

@@ -55,6 +55,21 @@ Settlement settle_dead(const Delivery& delivery, const std::string& task, const 
           record(delivery, TaskState::failed, nullptr, std::move(failure), std::move(meta), rules)};
 }
 
+Settlement settle_forged(const Delivery& delivery, const std::string& task, const SignatureFault& fault,
+                         const AttemptTimes& times, const AttemptRules& rules) {
+  constexpr auto reason = "signature-invalid";
+  auto meta = base_meta(delivery, task, times, rules);
+  meta.text("failedAt", format_time(times.ended));
+  meta.text("deadReason", reason).text("security", reason);
+  Json dead_meta{{"error", fault.reason},
+                 {"errorType", reason},
+                 {"keyId", fault.key.empty() ? Json() : Json(fault.key)},
+                 {"task", task},
+                 {"worker", rules.node}};
+  return {delivery.receipt, DeadLetter{reason, std::move(dead_meta)},
+          record(delivery, TaskState::failed, nullptr, Failure{reason, fault.reason, false}, std::move(meta), rules)};
+}
+
 Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
                           Failure failure, std::optional<Duration> delay, const AttemptTimes& times,
                           const AttemptRules& rules, double random) {

@@ -3,6 +3,7 @@
 #include <stem/config.hpp>
 #include <stem/envelope.hpp>
 #include <stem/result.hpp>
+#include <stem/signing.hpp>
 #include <stem/task.hpp>
 
 #include "storage/broker.hpp"
@@ -42,6 +43,10 @@ Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, co
 /// For a job that can never run here: malformed, unknown task, handed out too often.
 Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason,
                        Failure failure, const AttemptTimes& times, const AttemptRules& rules);
+
+/// For a job whose signature is not to be believed; neither is anything else that it says.
+Settlement settle_forged(const Delivery& delivery, const std::string& task, const SignatureFault& fault,
+                         const AttemptTimes& times, const AttemptRules& rules);
 
 /// The record of a job that is running, with how far it says it is.
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

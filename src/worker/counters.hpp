@@ -12,6 +12,7 @@ struct Counters {
   std::atomic<std::uint64_t> failed{0};   ///< attempts that ended for good: dead-lettered
   std::atomic<std::uint64_t> retried{0};  ///< attempts that failed and will be tried again
   std::atomic<std::uint64_t> lost{0};     ///< leases that another worker took over
+  std::atomic<std::uint64_t> forged{0};   ///< of those, jobs that were unsigned or not rightly signed
   std::atomic<int> busy{0};               ///< handlers that run, stuck ones included
   std::atomic<int> stuck{0};              ///< handlers that run on past their hard time limit
 };

@@ -38,8 +38,15 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
     : options_(std::move(options)),
       storage_(storage),
       clock_(clock),
-      shared_{tasks, clock, options_.rules,         options_.soft_time_limit, options_.hard_time_limit,
-              {},    {},    [this] { wake_.set(); }},
+      shared_{tasks,
+              clock,
+              options_.rules,
+              options_.signer,
+              options_.soft_time_limit,
+              options_.hard_time_limit,
+              {},
+              {},
+              [this] { wake_.set(); }},
       link_(clock, [this] { announce(true); }),
       queues_(options_.queues) {}
 

@@ -17,6 +17,7 @@ EngineOptions engine_options(const Config& config) {
   options.soft_time_limit = config.soft_time_limit;
   options.hard_time_limit = config.hard_time_limit;
   options.rules = {options.node, config.max_deliveries, config.retry, config.result_ttl};
+  options.signer = PayloadSigner::maybe(config);
   return options;
 }
 

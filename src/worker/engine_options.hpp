@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stem/config.hpp>
+#include <stem/signing.hpp>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,11 @@ struct EngineOptions {
   Duration lease = std::chrono::seconds{30};
   Duration soft_time_limit{}, hard_time_limit{};
   AttemptRules rules;
+  std::optional<PayloadSigner> signer;  ///< where jobs have to be signed
 };
 
 /// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).
+/// Throws Error as PayloadSigner::maybe().
 EngineOptions engine_options(const Config& config);
 
 }  // namespace stem

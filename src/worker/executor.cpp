@@ -10,6 +10,7 @@
 
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
+#include "core/signing_text.hpp"
 #include "worker/job_context.hpp"
 
 namespace stem {
@@ -73,6 +74,12 @@ Settlement Executor::attempt(LeasedJob& job) {
     return settle_dead(job.delivery, "", "malformed-envelope", {"malformed-envelope", error.what()}, now(),
                        rules);
   }
+  if (const auto fault = signature_fault(job)) {
+    spdlog::warn("job {} of queue {} is not run: signature-invalid: {}", printable(job.delivery.id),
+                 job.delivery.queue, fault->reason);
+    ++shared_.counters.forged;
+    return settle_forged(job.delivery, job.envelope.name, *fault, now(), rules);
+  }
   job.task = shared_.tasks.find(job.envelope.name);
   if (!job.task)
     return settle_dead(
@@ -102,6 +109,20 @@ Settlement Executor::attempt(LeasedJob& job) {
     return settle_failure(job.delivery, job.envelope, job.task->options, std::move(failure), std::nullopt,
                           now(), rules, chance);
   }
+}
+
+std::optional<SignatureFault> Executor::signature_fault(const LeasedJob& job) const {
+  if (!shared_.signer) return std::nullopt;
+  if (auto fault = shared_.signer->verify(job.envelope)) return fault;
+  // What the broker keeps beside the envelope is not signed: a job that was copied under another id, or into the queue of
+  // more powerful workers, carries a signature that is right.
+  if (job.envelope.id != job.delivery.id)
+    return SignatureFault{"it was signed as the job " + printable(job.envelope.id),
+                          job.envelope.headers.at(signature_key_header)};
+  if (job.envelope.queue != job.delivery.queue)
+    return SignatureFault{"it was signed for the queue " + printable(job.envelope.queue),
+                          job.envelope.headers.at(signature_key_header)};
+  return std::nullopt;
 }
 
 Outcome Executor::call(LeasedJob& job) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <random>
+#include <stem/signing.hpp>
 #include <stem/task.hpp>
 
 #include "worker/attempts.hpp"
@@ -15,13 +16,14 @@ struct ExecutorShared {
   const Registry& tasks;
   const Clock& clock;
   AttemptRules rules;
+  std::optional<PayloadSigner> signer;                ///< jobs that it does not verify are dead; none = all are run
   Duration soft_time_limit, hard_time_limit;  ///< where a task has none of its own; 0 = none
   Counters counters;
   std::atomic<bool> stopping{false};  ///< handlers are asked to return
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
 };
 
-/// Runs jobs one after another on the thread that calls it: parse, match to a handler, call it, turn what it
+/// Runs jobs one after another on the thread that calls it: parse, verify, match to a handler, call it, turn what it
 /// says or throws into a settlement. Whatever a handler throws stays here.
 class Executor {
  public:
@@ -33,6 +35,7 @@ class Executor {
 
  private:
   Settlement attempt(LeasedJob& job);
+  std::optional<SignatureFault> signature_fault(const LeasedJob& job) const;
   Outcome call(LeasedJob& job);
 
   ExecutorShared& shared_;

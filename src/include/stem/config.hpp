@@ -12,6 +12,21 @@ namespace stem {
 
 using Environment = std::map<std::string, std::string>;
 
+/// STEM_SIGNING_*: how jobs are signed, and what a signature must be. Keys are raw bytes, by their ids.
+struct SigningConfig {
+  std::string algorithm = "hmac-sha256";            ///< or ed25519
+  std::map<std::string, std::string> keys;          ///< of HMAC: whoever verifies can also sign
+  std::map<std::string, std::string> public_keys;   ///< of Ed25519, 32 bytes
+  std::map<std::string, std::string> private_keys;  ///< of Ed25519, 32 bytes; none where jobs are only verified
+  std::string active_key;                           ///< the id of the key that signs
+
+  /// Whether there are keys of the algorithm: jobs are signed, and unsigned ones are not run.
+  bool on() const { return !(algorithm == "ed25519" ? public_keys : keys).empty(); }
+  /// Throws Error (exit 78) if parts are missing or do not fit, so that jobs would go unsigned, or unverified, where
+  /// signatures were wanted.
+  void validate() const;
+};
+
 /// Everything that is set from outside, as values. Read once, then passed by const reference. The table of variables
 /// (name, default, meaning) is settings() and stem.env(5).
 struct Config {
@@ -20,6 +35,8 @@ struct Config {
   std::string default_queue = "default";
   int default_max_retries = 3;
   RetryPolicy retry;
+
+  SigningConfig signing;  ///< STEM_SIGNING_*
 
   std::string node;                  ///< STEM_WORKER_NODE; empty = `worker`
   std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue

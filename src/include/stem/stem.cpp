@@ -1,3 +1,4 @@
+#include <mutex>
 #include <stem/stem.hpp>
 
 #include "core/id.hpp"
@@ -9,8 +10,19 @@ namespace stem {
 struct Stem::Connections {
   Config config;
   Storage storage;
+  std::optional<PayloadSigner> signer{};
+  bool signer_made = false;
+  std::mutex making_signer{};
 
-  Envelope envelope(const Job& job) const {
+  /// Made by the first job: who only reads results does without OpenSSL.
+  const std::optional<PayloadSigner>& ready_signer() {
+    const std::lock_guard lock(making_signer);
+    if (!signer_made) signer = PayloadSigner::maybe(config);
+    signer_made = true;
+    return signer;
+  }
+
+  Envelope envelope(const Job& job) {
     const auto& options = job.options;
     const auto now = Clock::system().wall();
     Envelope envelope;
@@ -30,6 +42,7 @@ struct Stem::Connections {
     envelope.queue = options.queue.empty() ? config.default_queue : options.queue;
     envelope.meta["stem.task"] = job.task;
     validate(envelope);
+    if (const auto& ready = ready_signer()) ready->sign(envelope);
     return envelope;
   }
 
@@ -74,6 +87,8 @@ struct Stem::Connections {
 };
 
 Stem::Stem(const Config& config) : connections_(new Connections{config, open_storage(config)}) {}
+Stem::Stem(const Config& config, std::optional<PayloadSigner> signer)
+    : connections_(new Connections{config, open_storage(config), std::move(signer), true}) {}
 Stem::~Stem() = default;
 Stem::Stem(Stem&&) noexcept = default;
 Stem& Stem::operator=(Stem&&) noexcept = default;

@@ -6,6 +6,7 @@
 #include <stem/envelope.hpp>
 #include <stem/error.hpp>
 #include <stem/result.hpp>
+#include <stem/signing.hpp>
 #include <stem/task.hpp>
 #include <string>
 #include <vector>
@@ -34,13 +35,16 @@ struct Job {
 class Stem {
  public:
   /// Opens broker and result backend. Throws Error: 69 unreachable, 73 cannot create, 77 permission, 78 configuration.
+  /// Jobs are signed if the configuration says so.
   explicit Stem(const Config& config);
+  /// Signs with `signer` instead, or not at all if there is none.
+  Stem(const Config& config, std::optional<PayloadSigner> signer);
   ~Stem();
   Stem(Stem&&) noexcept;
   Stem& operator=(Stem&&) noexcept;
 
   /// Returns the job's id once the broker has it for good. `args` is a JSON object. Throws Error: 64 bad name, queue
-  /// or priority; 69 broker unreachable.
+  /// or priority; 69 broker unreachable; 78 configured to sign, and not able to: nothing is enqueued unsigned.
   std::string enqueue(const std::string& task, Json args = Json::object(), const EnqueueOptions& options = {});
   /// All or none, in one round trip.
   std::vector<std::string> enqueue(const std::vector<Job>& jobs);
