@@ -75,8 +75,6 @@ Settlement Executor::attempt(LeasedJob& job) {
                        rules);
   }
   if (const auto fault = signature_fault(job)) {
-    spdlog::warn("job {} of queue {} is not run: signature-invalid: {}", printable(job.delivery.id),
-                 job.delivery.queue, fault->reason);
     ++shared_.counters.forged;
     return settle_forged(job.delivery, job.envelope.name, *fault, now(), rules);
   }

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <functional>
 #include <limits>
 #include <stem/signing.hpp>
 #include <thread>
@@ -120,7 +122,7 @@ TEST_CASE("signing: Ed25519 gives the vectors of RFC 8032") {
        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea"
        "1ec40a"},
       {"833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
-       "ec172b93ad5e563f4932c70e1245034c35467ef2efd4d64ebf819683467e2bf2",
+       "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
        "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa5"
        "4ca49f",
        "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ecfdfbc7c66431e0303dca179c138ac17ad9bef11773"
@@ -347,18 +349,17 @@ TEST_CASE("signing: no keys, no signer; keys that were lost are an error, and ne
     CHECK(failed.is_one_line());
     return failed.message;
   };
-  using doctest::Contains;
-  CHECK(refusal({{"STEM_SIGNING_ACTIVE_KEY", "v1"}}) == Contains("STEM_SIGNING_ACTIVE_KEY is set, but STEM_SIGNING_KEYS"));
-  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}}) == Contains("STEM_SIGNING_ALGORITHM is set, but STEM_SIGNING_PUBLIC_KEYS"));
-  CHECK(refusal({{"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)}}) == Contains("takes, is not"));
-  CHECK(refusal({{"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)}}) == Contains("STEM_SIGNING_PRIVATE_KEYS is set"));
-  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}, {"STEM_SIGNING_KEYS", "v1:AAAA"}}) == Contains("STEM_SIGNING_KEYS is set, but"));
-  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}}) == Contains("STEM_SIGNING_ACTIVE_KEY is not"));
-  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}, {"STEM_SIGNING_ACTIVE_KEY", "v2"}}) == Contains("no key of that id is in STEM_SIGNING_KEYS"));
+  CHECK(refusal({{"STEM_SIGNING_ACTIVE_KEY", "v1"}}).find("STEM_SIGNING_ACTIVE_KEY is set, but STEM_SIGNING_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}}).find("STEM_SIGNING_ALGORITHM is set, but STEM_SIGNING_PUBLIC_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)}}).find("takes, is not") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)}}).find("STEM_SIGNING_PRIVATE_KEYS is set") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}, {"STEM_SIGNING_KEYS", "v1:AAAA"}}).find("STEM_SIGNING_KEYS is set, but") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}}).find("STEM_SIGNING_ACTIVE_KEY is not") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}, {"STEM_SIGNING_ACTIVE_KEY", "v2"}}).find("no key of that id is in STEM_SIGNING_KEYS") != std::string::npos);
   CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"},
                  {"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)},
                  {"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)},
-                 {"STEM_SIGNING_ACTIVE_KEY", "v2"}}) == Contains("no key of that id is in STEM_SIGNING_PRIVATE_KEYS"));
+                 {"STEM_SIGNING_ACTIVE_KEY", "v2"}}).find("no key of that id is in STEM_SIGNING_PRIVATE_KEYS") != std::string::npos);
   CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "rot13"}}) == "STEM_SIGNING_ALGORITHM='rot13': must be one of hmac-sha256, ed25519");
 }
 

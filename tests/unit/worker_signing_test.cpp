@@ -3,8 +3,10 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stem/signing.hpp>
 #include <stem/stem.hpp>
+#include <thread>
 
 #include "core/base64.hpp"
 #include "error_of.hpp"
@@ -76,7 +78,7 @@ TEST_CASE("signed jobs: a worker runs what its key signed, and a retry needs no 
   });
   Stem producer(rig.with(v1));
   const auto worker = rig.worker(v1);
-  CHECK(rig.end_of(producer.enqueue("twice")).payload == "done");
+  CHECK(rig.end_of(producer.enqueue("twice")).value == "done");
   CHECK(attempts == 2);
   CHECK(rig.dead().empty());
 }
@@ -109,8 +111,8 @@ TEST_CASE("signed jobs: unsigned, altered, of an unknown or another key, copied:
   for (const auto* id : {"unsigned", "altered", "unknown-key", "wrong-key", "undefined-task"}) {
     const auto result = rig.end_of(id);
     CHECK(result.state == TaskState::failed);
-    REQUIRE(result.error);
-    CHECK(result.error->type == "signature-invalid");
+    REQUIRE(result.failure);
+    CHECK(result.failure->type == "signature-invalid");
     CHECK(result.meta.at("security") == "signature-invalid");
     CHECK(result.meta.at("deadReason") == "signature-invalid");
   }
