@@ -97,8 +97,8 @@ void WorkerService::reload() {
   const auto options = engine_options(fresh);
   engine_->serve(options.queues);
   if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
-      options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps)
-    spdlog::warn("broker, result backend, task modules and concurrency change at the next restart only");
+      options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps || fresh.signing != config_.signing)
+    spdlog::warn("broker, result backend, task modules, concurrency and signing keys change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
 }

@@ -5,6 +5,7 @@
 
 #include "error_of.hpp"
 #include "scheduler/beat.hpp"
+#include "scheduler/scheduler.hpp"
 #include "storage_rig.hpp"
 #include "worker/attempts.hpp"
 
@@ -426,4 +427,32 @@ TEST_CASE("beat: 100,000 schedules cost no more than those that are due") {
   const auto each = (std::chrono::steady_clock::now() - began) / turns;
   CHECK(bench.done().size() == 1000);
   CHECK(each < 20ms);  // looking at all of them takes a second
+}
+
+EVERYWHERE("beat: jobs are signed where there is a key, and hold under it alone") {
+  SigningConfig signing;
+  signing.keys = {{"v1", "thirty-two bytes of a real secret"}};
+  signing.active_key = "v1";
+  Bench<Rig> bench;
+  bench.options.signer = PayloadSigner::maybe(signing);
+  bench.put({bench.entry("a", "every:10s")});
+  auto beat = bench.beat();
+  bench.run_until(*beat, bench.hands.begin + 11s);
+  const auto jobs = bench.rig.places(bench.hands).broker->fetch({{"default"}, 10, 30s, "test"});
+  REQUIRE_FALSE(jobs.empty());
+  auto job = envelope_from_wire(jobs.front().wire);
+  CHECK(job.headers.at("stem-signature-key") == "v1");
+  CHECK_FALSE(bench.options.signer->verify(job));
+  job.name = "another.task";
+  CHECK(bench.options.signer->verify(job));
+}
+
+TEST_CASE("scheduler: one that is to sign and can only verify is refused at its start") {
+  Config config;
+  config.signing.algorithm = "ed25519";
+  config.signing.public_keys = {{"v1", std::string(32, 'x')}};
+  const auto failed = error_of([&] { beat_options(config, "one"); });
+  CHECK(failed.status == 78);
+  CHECK(failed.says("STEM_SIGNING_PRIVATE_KEYS"));
+  CHECK_FALSE(beat_options(Config{}, "one").signer);
 }

@@ -25,6 +25,8 @@ struct SigningConfig {
   /// Throws Error (exit 78) if parts are missing or do not fit, so that jobs would go unsigned, or unverified, where
   /// signatures were wanted.
   void validate() const;
+
+  friend bool operator==(const SigningConfig&, const SigningConfig&) = default;
 };
 
 /// Everything that is set from outside, as values. Read once, then passed by const reference. The table of variables
