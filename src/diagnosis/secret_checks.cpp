@@ -108,7 +108,9 @@ Finding credentials(const Subject& s) {
         all.add(Finding::error(stored + " can be read by others than root", "chmod 0600 " + stored));
       break;
     }
-    if (credential == loaded.end() && !stored.empty())
+    // Of the scheduler only: that a worker does not get it is as it should be.
+    const bool not_for_workers = setting.name == "STEM_SCHEDULE_STORE_URL" || setting.name == "STEM_SIGNING_PRIVATE_KEYS";
+    if (credential == loaded.end() && !stored.empty() && !not_for_workers)
       all.add(Finding::error(stored + " is there, and the unit does not load it",
                              "LoadCredential=" + id + " in a drop-in"));
     if (credential != loaded.end() && credential->path.starts_with('/') &&
