@@ -16,8 +16,8 @@ struct Storage {
   std::shared_ptr<Store> results;
 };
 
-/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `memory://NAME`. Creates a SQLite
-/// file and its schema where there is none. An empty URL is default_url(). Throws Error: 78 unknown scheme
+/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `redis+socket:///PATH`,
+/// `memory://NAME`. Creates a SQLite file and its schema where there is none; a Redis is connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
 /// (and which exist).
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 

@@ -5,8 +5,9 @@
 
 namespace stem {
 
-/// Broker and store on the Redis that `url` names, on one connection, which has been made when it returns. `clock`
-/// must outlive the result. Throws Error as open_storage() does.
+/// Broker and store on the Redis that `url` names, on one connection. It is made by the first call, which fails if
+/// that does: a worker waits for a server that is not up yet. `clock` must outlive the result. Throws Error: 78 a bad
+/// address.
 Storage open_redis(const Url& url, const Clock& clock);
 
 }  // namespace stem
