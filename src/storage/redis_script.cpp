@@ -380,6 +380,26 @@ for n, q in ipairs(wanted) do
   many(2, values[n], 'HSET', lease(q))
   many(2, scores[n], 'ZADD', leases(q))
 end
+-- What was handed out once and is pending no more has ended, but nobody deleted it: a worker of another make, or a
+-- server that lost the end of a transaction while it was killed, and came back with its beginning.
+if #out == 0 then
+  for _, q in ipairs(wanted) do
+    for p = 0, 9 do
+      local key = stream(q, p)
+      local _, last = progress(key, q)
+      local old = last and redis.call('XRANGE', key, '-', last, 'COUNT', 100) or {}
+      if #old > 0 then
+        local pending, ended = {}, {}
+        local known = redis.call('XPENDING', key, group(q), old[1][1], old[#old][1], 1000)
+        for _, one in ipairs(known) do pending[one[1]] = true end
+        for _, one in ipairs(old) do
+          if #known < 1000 and not pending[one[1]] then ended[#ended + 1] = one[1] end
+        end
+        many(1, ended, 'XDEL', key)
+      end
+    end
+  end
+end
 local attempts = {}
 if #jobs > 0 and redis.call('EXISTS', tries) == 1 then attempts = members('HMGET', tries, jobs) end
 return {lost, due, out, attempts}

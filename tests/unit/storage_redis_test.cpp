@@ -235,6 +235,22 @@ TEST_CASE("redis: an id whose job was ended by a worker of another make is free"
   CHECK(rig.enqueue({"a"}) == 1);
 }
 
+TEST_CASE("redis: entries that have ended, but were left in their stream, are deleted by idle workers and by nobody run") {
+  RedisRig rig;
+  const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
+  const auto stream = space + ":stream:default", group = space + ":group:default";
+  rig.enqueue({"leased"});
+  const auto leased = rig.fetch_one();
+  tell(RedisServer::shared(), {{"XADD", stream, "*", "id", "ended", "name", "test.task"}, {"XGROUP", "SETID", stream, group, "$"}});
+  CHECK(rig.depth().ready == 1);  // cannot be told apart from one that waits, but by looking at each
+  CHECK(rig.fetch().empty());
+  CHECK(rig.depth().ready == 0);
+  CHECK(rig.depth().leased == 1);
+  CHECK((*tell(RedisServer::shared(), {{"XLEN", stream}})[0]).number() == 1);
+  CHECK(rig.settle(leased, Ack{}));
+  CHECK(rig.broker().depths().empty());
+}
+
 TEST_CASE("redis: scripts that the server has forgotten are told again") {
   RedisServer server;
   ServerRig rig(server);
@@ -315,9 +331,9 @@ TEST_CASE("redis: a waiting worker and a waiting client outlive a restart of the
 TEST_CASE("redis: a server that is killed and restarted under load loses no job and gives no result without its job") {
   RedisServer server(durable);
   const auto config = StorageRig::config_of(server.url("timeout=2s"));
-  constexpr int batches = 120, size = 20;
+  constexpr int size = 20;
   std::set<std::string> published;
-  std::atomic<bool> all_published{false};
+  std::atomic<bool> killed_enough{false}, all_published{false};
   std::atomic<int> failures{0};
   const auto retrying = [&](auto call) {
     for (;;) try {
@@ -330,7 +346,7 @@ TEST_CASE("redis: a server that is killed and restarted under load loses no job 
   };
   std::thread producer([&] {
     const auto storage = open_storage(config);
-    for (int batch = 0; batch < batches; ++batch) {
+    for (int batch = 0; !killed_enough; ++batch) {
       std::vector<Envelope> jobs;
       for (int i = 0; i < size; ++i) {
         Envelope job;
@@ -367,14 +383,14 @@ TEST_CASE("redis: a server that is killed and restarted under load loses no job 
     server.stop(SIGKILL);
     server.start();
   }
+  killed_enough = true;
   producer.join();
   for (auto& worker : workers) worker.join();
   CHECK(failures > 0);
-  // The others may have been done before the last restart: it may be loading still.
   const auto entries = retrying([&] { return open_storage(config).results->list("result:", 100'000); });
   std::set<std::string> recorded;
   for (const auto& entry : entries) recorded.insert(entry.key.substr(7));
-  CHECK(published.size() == batches * size);
+  CHECK(published.size() > 4 * size);
   CHECK(recorded == published);
 }
 
