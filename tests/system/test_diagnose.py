@@ -9,6 +9,8 @@ import subprocess
 from box import Skip, allow, execute, wait_until
 from workers import EFFECTS, Workers
 
+# Which secrets workers get is an administrator's drop-in, as it is shipped.
+CREDENTIALS = "/usr/share/stem/drop-ins/credentials.conf"
 
 
 class Diagnosis:
@@ -299,6 +301,7 @@ def test_an_address_comes_as_a_credential_and_stands_nowhere_else(box):
     try:
         # The rest of the address is what tells that the credential was read: the queue is where it says.
         box.write("/etc/credstore/stem.broker-url", "sqlite:///var/lib/stem/from-credential.db\n", mode=0o600)
+        workers.drop_in(box.read(CREDENTIALS))
         box.write("/etc/stem/stem.env", "STEM_BROKER_URL=sqlite:///var/lib/stem/left-behind.db\n")
         workers.start("a")
         assert box.exists("/var/lib/stem/from-credential.db") and not box.exists("/var/lib/stem/left-behind.db")
@@ -320,8 +323,10 @@ def test_the_units_load_every_credential_that_the_manual_lists(box, stage):
     page = (stage.source / "man/stem.env.5").read_text()
     listed = set(re.findall(r"^\.It Li (stem\.[a-z-]+)$", page, re.M))
     assert len(listed) >= 3, listed
-    unit = box.run("systemctl cat stem-worker@x stem-scheduler").stdout
+    unit = box.run("systemctl cat stem-scheduler").stdout
     assert set(re.findall(r"^LoadCredential=(.+)$", unit, re.M)) == listed
+    drop_in = box.read(CREDENTIALS)
+    assert set(re.findall(r"^LoadCredential=(.+)$", drop_in, re.M)) == listed - {"stem.schedule-store-url", "stem.signing-private-keys"}
 
 
 @allow(seconds=90)
@@ -330,6 +335,7 @@ def test_a_foreign_program_does_not_inherit_a_credential(box):
     box.run("install -d -m 0700 /etc/credstore")
     try:
         box.write("/etc/credstore/stem.broker-url", "redis://app:hunter2@cache/0\n", mode=0o600)
+        workers.drop_in(box.read(CREDENTIALS))
         box.write("/opt/worker.sh", "#!/bin/sh\nenv > /var/lib/stem/seen.new\ncat $CREDENTIALS_DIRECTORY/stem.broker-url > /var/lib/stem/read\n"
                   "mv /var/lib/stem/seen.new /var/lib/stem/seen\nexec sleep 1000\n", mode=0o755)
         workers.multi("start", "a", "--command", "/opt/worker.sh")
