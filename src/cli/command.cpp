@@ -128,26 +128,40 @@ int dispatch(const std::vector<std::string>& words) {
 
 }  // namespace
 
-Environment load_environment(const Common& common, const std::string& node) {
-  auto environment = process_environment();
-  auto name = node;
-  if (const auto own = environment.find("STEM_WORKER_NODE"); name.empty() && own != environment.end()) name = own->second;
-  const auto read = [&](const std::string& path) {
-    const auto file = EnvFile::read(path);
-    for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
-    file.apply_to(environment);
+EnvironmentFiles::EnvironmentFiles(const Common& common, const std::string& node) {
+  const auto inherited = process_environment();
+  const auto variable = [&](const char* name) {
+    const auto at = inherited.find(name);
+    return at == inherited.end() ? std::string{} : at->second;
   };
+  const auto name = node.empty() ? variable("STEM_WORKER_NODE") : node;
   // The unit names the files that systemd has read: here they are checked for lines that systemd drops without a word,
   // and read again for a reload. One that only root may read has come by the environment.
-  if (const auto listed = environment.find("STEM_ENV_FILE"); listed != environment.end() && !is_blank(listed->second))
-    for (const auto& path : split_command(listed->second)) {
-      try {
-        read(is_name(name) ? NodeTemplate::now(name).expand(path) : path);
-      } catch (const Error& error) {
-        if (error.code() != Exit::no_input && error.code() != Exit::no_permission) throw;
-      }
+  if (const auto listed = variable("STEM_ENV_FILE"); !is_blank(listed))
+    for (const auto& path : split_command(listed)) optional_.push_back(is_name(name) ? NodeTemplate::now(name).expand(path) : path);
+  required_ = common.env_file;
+  beneath_ = inherited;
+}
+
+Environment EnvironmentFiles::read() {
+  Environment written;
+  const auto add = [&](const std::string& path) {
+    const auto file = EnvFile::read(path);
+    for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
+    file.apply_to(written);
+  };
+  for (const auto& path : optional_) {
+    try {
+      add(path);
+    } catch (const Error& error) {
+      if (error.code() != Exit::no_input && error.code() != Exit::no_permission) throw;
     }
-  if (!common.env_file.empty()) read(common.env_file);
+  }
+  if (!required_.empty()) add(required_);
+  // A line that is taken out later is not to live on because systemd had put it into our environment, too.
+  for (const auto& entry : written) beneath_.erase(entry.first);
+  auto environment = beneath_;
+  environment.insert(written.begin(), written.end());
   return environment;
 }
 

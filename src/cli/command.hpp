@@ -33,10 +33,24 @@ struct Command {
 /// All commands, in the order of `stem --help`.
 const std::vector<Command>& commands();
 
-/// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file; lines that systemd would
-/// drop are warned of on stderr. Marks of NodeTemplate in STEM_ENV_FILE are replaced where the node is known: `node`, or
-/// STEM_WORKER_NODE. Throws Error: 66 file missing, 78 bad line or mark.
-Environment load_environment(const Common& common, const std::string& node = {});
+/// Process environment, then the files of STEM_ENV_FILE over it, then the one of --env-file. Marks of NodeTemplate in
+/// STEM_ENV_FILE are replaced where the node is known: `node`, or STEM_WORKER_NODE.
+class EnvironmentFiles {
+ public:
+  /// Throws Error: 78 bad mark or quotes.
+  explicit EnvironmentFiles(const Common& common, const std::string& node = {});
+  /// As the files are now: a variable that they set before, and no longer, is unset. Lines that systemd would drop are
+  /// warned of on stderr. Throws Error: 66 the file of --env-file is missing, 78 bad line.
+  Environment read();
+
+ private:
+  std::vector<std::string> optional_;
+  std::string required_;
+  Environment beneath_;  // what is there without the files
+};
+inline Environment load_environment(const Common& common, const std::string& node = {}) {
+  return EnvironmentFiles(common, node).read();
+}
 /// `environment` and systemd's credentials over it, read as configuration; unknown STEM_ variables are warned of on
 /// stderr. Throws Error 78.
 Config load_config(const Environment& environment);

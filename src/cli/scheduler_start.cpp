@@ -44,22 +44,23 @@ void enter_workdir(const Options& options) {
 }
 
 int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
-             std::function<void()> on_ready) {
+             EnvironmentFiles& files, std::function<void()> on_ready) {
   mallopt(M_ARENA_MAX, 2);  // as for a worker
   auto settings = ServiceSettings::from(config, environment);
   settings.colour = !common.no_color;
   settings.private_dirs = options.private_dirs;
   settings.on_ready = std::move(on_ready);
   return run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
-    return std::make_unique<SchedulerService>(config, outputs, [&] { return configure(options, common, load_environment(common)); });
+    return std::make_unique<SchedulerService>(config, outputs, [&] { return configure(options, common, files.read()); });
   });
 }
 
 int start(const Options& options, const Common& common) {
-  const auto environment = load_environment(common);
+  EnvironmentFiles files(common, options.node);
+  const auto environment = files.read();
   const auto config = configure(options, common, environment);
   enter_workdir(options);
-  if (!options.detach) return run_here(options, common, config, environment, {});
+  if (!options.detach) return run_here(options, common, config, environment, files, {});
 
   DetachSettings detach;
   detach.timeout = options.timeout;
@@ -72,7 +73,7 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, files, ready); });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else

@@ -44,7 +44,7 @@ DiagnosisQuery query_of(const Options& options, const Common& common) {
   query.node = !options.node.empty()                ? options.node
                : named.contains("STEM_WORKER_NODE") ? named["STEM_WORKER_NODE"]
                                                     : "worker";
-  require_name("node", query.node);
+  require_node_name(query.node);
   query.pidfile = absolute(options.pidfile);
   query.logfile = absolute(options.logfile);
   query.supervisor.kind = SupervisorSettings::kind_of(!options.supervisor.empty() ? options.supervisor

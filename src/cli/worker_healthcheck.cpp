@@ -37,7 +37,7 @@ int check(const Options& options, const Common& common) {
     config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
   HealthQuery query;
   query.node = !options.node.empty() ? options.node : !config.node.empty() ? config.node : "worker";
-  require_name("node", query.node);
+  require_node_name(query.node);
   if (!options.pidfile.empty()) query.pidfile = std::filesystem::absolute(options.pidfile).lexically_normal();
   const auto supervisor = environment.find("STEM_SUPERVISOR");
   query.supervisor.kind = SupervisorSettings::kind_of(!options.supervisor.empty()       ? options.supervisor

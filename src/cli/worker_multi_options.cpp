@@ -211,7 +211,7 @@ std::vector<std::string> named_nodes(const MultiOptions& options, const Environm
       throw Error(Exit::usage, "node '" + printable(node) +
                                    "': ranges are the shell's (bash, zsh), and this shell left it as it "
                                    "is; name the nodes one by one");
-    require_name("node", node);
+    require_node_name(node);
     if (std::find(nodes.begin(), nodes.end(), node) == nodes.end()) nodes.push_back(node);
   }
   if (nodes.empty() && !may_be_none)

@@ -30,7 +30,7 @@ Config configure(const Options& options, const Common& common, const Environment
   auto config = load_config(environment);
   if (!options.node.empty()) config.node = options.node;
   if (config.node.empty()) config.node = "worker";
-  require_name("node", config.node);
+  require_node_name(config.node);
   if (!options.apps.empty()) config.apps = options.apps;
   if (!options.queues.empty()) config.queues = options.queues;
   for (const auto& queue : config.queues) require_name("queue", queue);
@@ -58,14 +58,14 @@ void enter_workdir(const Options& options, const std::string& node) {
 }
 
 int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
-             std::function<void()> on_ready) {
+             EnvironmentFiles& files, std::function<void()> on_ready) {
   Registry tasks;
   if (config.command.empty())
     for (const auto& app : config.apps) load_module(app, tasks);
   if (config.command.empty() && tasks.all().empty())
     throw Error(Exit::config, "the task modules of node " + config.node + " define no task; register some in STEM_MODULE");
   WorkerRun run;
-  run.reread = [&] { return configure(options, common, load_environment(common, options.node)); };
+  run.reread = [&] { return configure(options, common, files.read()); };
   run.on_ready = std::move(on_ready);
   run.private_dirs = options.private_dirs;
   run.colour = !common.no_color;
@@ -73,10 +73,11 @@ int run_here(const Options& options, const Common& common, const Config& config,
 }
 
 int start(const Options& options, const Common& common) {
-  const auto environment = load_environment(common, options.node);
+  EnvironmentFiles files(common, options.node);
+  const auto environment = files.read();
   const auto config = configure(options, common, environment);
   enter_workdir(options, config.node);
-  if (!options.detach) return run_here(options, common, config, environment, {});
+  if (!options.detach) return run_here(options, common, config, environment, files, {});
 
   DetachSettings detach;
   detach.timeout = options.timeout;
@@ -89,7 +90,7 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, files, ready); });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else

@@ -28,6 +28,12 @@ void require_name(std::string_view kind, std::string_view text) {
   throw Error(Exit::usage, "bad " + std::string(kind) + " name '" + printable(text) + "'" + rule);
 }
 
+void require_node_name(std::string_view text) {
+  require_name("node", text);
+  if (text == "scheduler")
+    throw Error(Exit::usage, "bad node name 'scheduler': pidfile and control socket of that name are those of `stem scheduler`; choose another");
+}
+
 std::string printable(std::string_view text) {
   std::string out;
   for (const char c : text.substr(0, 80)) {

@@ -12,6 +12,10 @@ bool is_name(std::string_view text);
 /// Throws Error (exit 64) with `kind` ("node", "queue", "task"), the name (made printable) and the rule.
 void require_name(std::string_view kind, std::string_view text);
 
+/// require_name() of a worker's node, which is not called `scheduler`: its unit, pidfile and control socket would be those
+/// of the scheduler.
+void require_node_name(std::string_view text);
+
 /// The text with everything but printable ASCII as \xNN, at most 80 characters: safe to print.
 std::string printable(std::string_view text);
 

@@ -39,6 +39,8 @@ DetachedSettings DetachedSettings::usual(const std::string& runtime_dir, const E
     if (!settings.user.empty()) {
       move_home(settings.environment, settings.user);
       settings.state_dir = settings.environment.try_emplace("STATE_DIRECTORY", "/var/lib/stem").first->second;
+      if (settings.environment["HOME"] == settings.state_dir)
+        settings.environment["HOME"] = settings.home_dir = "/var/cache/stem";
     }
   } else {
     const auto state = setting(environment, "XDG_STATE_HOME"), home = setting(environment, "HOME");

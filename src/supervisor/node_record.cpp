@@ -33,20 +33,36 @@ bool ours(const struct stat& status) {
 
 }  // namespace
 
+/// The directory itself, not what a link in its place leads to: the directory above may belong to the workers' user.
+Descriptor NodeRecords::directory() const {
+  Descriptor directory(open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat status {};
+  if (directory && (fstat(directory.get(), &status) != 0 || !ours(status))) {
+    directory.reset();
+    errno = EPERM;
+  }
+  // What open(2) says of a link: it is no directory.
+  if (!directory && errno == ENOTDIR && lstat(directory_.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) errno = ELOOP;
+  return directory;
+}
+
 Descriptor NodeRecords::lock(const std::string& node) const {
   make_directories(directory_, Owner::self());
-  struct stat status {};
-  if (stat(directory_.c_str(), &status) != 0 || !ours(status)) cannot("trust", directory_, EPERM);
-  const auto file = path(node, ".lock");
-  Descriptor held(open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!held) cannot("open", file, errno);
+  const auto directory = this->directory();
+  if (!directory) cannot("trust", directory_, errno);
+  const auto file = node + ".lock";
+  Descriptor held(openat(directory.get(), file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!held) cannot("open", path(node, ".lock"), errno);
   while (flock(held.get(), LOCK_EX) != 0)
-    if (errno != EINTR) cannot("lock", file, errno);
+    if (errno != EINTR) cannot("lock", path(node, ".lock"), errno);
   return held;
 }
 
 std::optional<NodeRecord> NodeRecords::read(const std::string& node) const {
-  const Descriptor file(open(path(node, ".json").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  const auto directory = this->directory();
+  if (!directory) return std::nullopt;
+  const Descriptor file(
+      openat(directory.get(), (node + ".json").c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat status {};
   if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || !ours(status) ||
       status.st_size > longest)
@@ -70,16 +86,19 @@ void NodeRecords::write(const std::string& node, const NodeRecord& record) const
                   {"pidfile", record.pidfile},
                   {"logfile", record.logfile}};
   const auto text = json.dump() + "\n";
-  const auto target = path(node, ".json");
-  const auto fresh = target + ".new";
-  unlink(fresh.c_str());
-  const Descriptor file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!file) cannot("write", fresh, errno);
+  const auto directory = this->directory();
+  if (!directory) cannot("trust", directory_, errno);
+  const auto target = node + ".json", fresh = target + ".new";
+  unlinkat(directory.get(), fresh.c_str(), 0);
+  const Descriptor file(
+      openat(directory.get(), fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!file) cannot("write", path(node, ".json.new"), errno);
   const auto put = ::write(file.get(), text.data(), text.size());
-  if (put != static_cast<ssize_t>(text.size()) || rename(fresh.c_str(), target.c_str()) != 0) {
+  if (put != static_cast<ssize_t>(text.size()) ||
+      renameat(directory.get(), fresh.c_str(), directory.get(), target.c_str()) != 0) {
     const int error = put < 0 ? errno : put != static_cast<ssize_t>(text.size()) ? ENOSPC : errno;
-    unlink(fresh.c_str());
-    cannot("write", target, error);
+    unlinkat(directory.get(), fresh.c_str(), 0);
+    cannot("write", path(node, ".json"), error);
   }
 }
 

@@ -38,6 +38,7 @@ class NodeRecords {
   std::string pidfile_of(const std::string& node) const;
 
  private:
+  Descriptor directory() const;  // with errno, if it is none that can be believed
   std::string path(const std::string& node, const char* suffix) const {
     return directory_ + "/" + node + suffix;
   }

@@ -106,6 +106,7 @@ void StartingNode::begin(const NodeRequest& request, const ActionSettings& actio
   make_parent_directories(record_.logfile, owner, is_private);
   make_log(owner);
   make_state_dir(owner);
+  if (!settings_.home_dir.empty()) make_directories(settings_.home_dir, owner, true);
   records_.write(request.node, record_);
 
   launch_.emplace(settings_.backgrounder, order(action.timeout.value_or(start_patience)));

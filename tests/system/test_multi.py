@@ -383,6 +383,10 @@ def test_reload_takes_the_new_configuration_in_the_same_process(box):
     ran = workers.multi("reload", "a", "b")
     assert f"a  reloaded, pid {pid} (" in ran.stdout and "b  reloaded" in ran.stdout, ran.stdout
     assert workers.pid("a") == pid and workers.health("a")["queues"] == ["two"]
+    # systemd had put the line into the environment, too: taken out, it is gone all the same.
+    box.write("/etc/stem/stem.env", "", mode=0o644)
+    workers.multi("reload", "a", "b")
+    assert workers.pid("a") == pid and workers.health("a")["queues"] == ["default"]
     answer = workers.multi("reload", "--all", "--json").json()
     assert [node["state"] for node in answer["nodes"]] == ["reloaded"] * 2, answer
 

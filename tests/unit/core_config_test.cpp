@@ -145,6 +145,12 @@ TEST_CASE("names: only what is safe in paths, units and keys passes") {
                     "bad node name 'a\\x0ab'; a node name is 1 to 128 of A-Z a-z 0-9 _ . : - and starts with a letter or a digit");
 }
 
+TEST_CASE("names: a worker's node is not called as the scheduler is") {
+  require_node_name("scheduler-1");
+  CHECK_THROWS_WITH(require_node_name("scheduler"), doctest::Contains("bad node name 'scheduler'"));
+  CHECK_THROWS_WITH(require_node_name("a b"), doctest::Contains("bad node name 'a b'"));
+}
+
 TEST_CASE("nearest: swapped letters are one mistake, a stranger has no neighbour") {
   CHECK(nearest("wroker", {"worker", "queues"}) == "worker");
   CHECK(nearest("zzzzzz", {"worker", "queues"}).empty());

@@ -562,6 +562,24 @@ TEST_CASE("sqlite: who may not use the database is told so: 77") {
   CHECK(as_stranger(rig.path()) == 0);
 }
 
+TEST_CASE("sqlite: in a directory that a group shares, the group shares the database, whatever the umask") {
+  SqliteDir there;
+  REQUIRE(chmod(there.dir.path().c_str(), 02770) == 0);
+  const auto path = there.dir / "stem.db";
+  ChildProcess first([&] {
+    umask(022);
+    const auto storage = open(path);
+    storage.broker->publish(jobs_called("job", 0, 1));
+    (void)storage.broker->wake_fd();
+    for (const auto* suffix : {"", "-wal", "-shm", "-bell"}) {
+      struct stat file {};
+      if (stat((path + suffix).c_str(), &file) != 0 || (file.st_mode & 0777) != 0660) return 1;
+    }
+    return 0;
+  });
+  CHECK(first.wait() == 0);
+}
+
 TEST_CASE(
     "sqlite: a file that root creates in a service's directory is the service's, with all that belongs to "
     "it") {

@@ -81,3 +81,24 @@ TEST_CASE("node record: a link is not followed, and a record of another user is 
   REQUIRE(chown((directory / "multi").c_str(), 65534, 65534) == 0);
   CHECK_THROWS_AS(records.lock("a"), Error);
 }
+
+TEST_CASE("node record: a link in the directory's place is not followed, wherever it leads") {
+  TempDir directory;
+  std::filesystem::create_directory(directory / "elsewhere");
+  std::filesystem::create_symlink(directory / "elsewhere", directory / "multi");
+  const NodeRecords records(directory.path());
+  const auto refused = [](const auto& what) {
+    try {
+      what();
+    } catch (const Error& error) {
+      CHECK(error.code() == Exit::no_permission);
+      CHECK(std::string(error.what()).find("cannot trust") != std::string::npos);
+      return true;
+    }
+    return false;
+  };
+  CHECK(refused([&] { records.lock("a"); }));
+  CHECK(refused([&] { records.write("a", sample()); }));
+  CHECK_FALSE(records.read("a"));
+  CHECK(std::filesystem::is_empty(directory / "elsewhere"));
+}
