@@ -52,6 +52,14 @@ int pidfd_open(pid_t pid) {
   return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
 }
 
+/// A zombie has ended; it keeps its number.
+bool has_ended(pid_t pid) {
+  const Descriptor handle(pidfd_open(pid));
+  if (!handle) return errno == ESRCH;
+  pollfd end{.fd = handle.get(), .events = POLLIN, .revents = 0};
+  return ::poll(&end, 1, 0) > 0;
+}
+
 /// Does this process have the file open, with the write lock on it?
 enum class Proof { holds, does_not, hidden };
 Proof prove(pid_t pid, const struct stat& file) {
@@ -271,8 +279,7 @@ bool PidfileHolder::signal_group(int number) const {
   // start-stop-daemon does it, is in the group of the process between, which made the session and has gone;
   // as long as the group has a member, no new process gets its number.
   const pid_t group = getpgid(pid_);
-  const bool left_alone =
-      group > 1 && group != pid_ && group == getsid(pid_) && ::kill(group, 0) != 0 && errno == ESRCH;
+  const bool left_alone = group > 1 && group != pid_ && group == getsid(pid_) && has_ended(group);
   if ((group != pid_ && !left_alone) || getpgrp() == group) return signal(number);
   if (!signal(SIGSTOP)) return false;
   const bool sent = !wait(0) && ::kill(-group, number) == 0;

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -313,6 +314,38 @@ TEST_CASE("pidfile: the whole process group of a holder is signalled") {
   char byte = 0;
   CHECK(read(out[0], &byte, 1) == 0);  // the child's end is closed: it is gone, too
   close(out[0]);
+}
+
+TEST_CASE("pidfile: a group whose leader has ended, and was not collected yet, is signalled as a whole") {
+  const TempDir dir;
+  const auto path = dir / "a.pid";
+  int out[2];
+  REQUIRE(pipe2(out, O_CLOEXEC) == 0);
+  const pid_t leader = fork();
+  if (leader == 0) {  // as the process between, when a daemon is forked twice
+    setsid();
+    if (fork() != 0) _exit(0);
+    (new Pidfile(path))->write();
+    (void)!fork();
+    (void)!write(out[1], "x", 1);
+    for (;;) pause();
+  }
+  close(out[1]);
+  siginfo_t info{};
+  REQUIRE(waitid(P_PID, static_cast<id_t>(leader), &info, WEXITED | WNOWAIT) == 0);
+  char byte = 0;
+  REQUIRE(read(out[0], &byte, 1) == 1);
+  REQUIRE(read(out[0], &byte, 1) == 1);
+  auto holder = PidfileHolder::open(path);
+  REQUIRE(holder.has_value());
+  CHECK(holder->pid() != leader);
+  CHECK(holder->signal_group(SIGKILL));
+  CHECK(holder->wait(10'000));
+  pollfd end{.fd = out[0], .events = POLLIN, .revents = 0};
+  REQUIRE(poll(&end, 1, 10'000) == 1);
+  CHECK(read(out[0], &byte, 1) == 0);  // both have gone
+  close(out[0]);
+  CHECK(waitpid(leader, nullptr, 0) == leader);
 }
 
 TEST_CASE("pidfile: a forged number in a held file leads to no other process") {
