@@ -68,6 +68,24 @@ TEST_CASE("envelope: absent keys take their defaults, unknown ones are ignored")
   CHECK_FALSE(envelope.not_before);
 }
 
+TEST_CASE("envelope: what nobody asks for may hold anything, and keys inside of it are not those of the envelope") {
+  const auto envelope = envelope_from_wire(
+      R"({"x":{"id":7,"args":[1,{"name":null}],"headers":{"a":1}},"y":[[],{},-1,1.5,true,null,"queue"],"id":"1","name":"t",)"
+      R"("args":{"id":2,"headers":{"a":[1,{"b":-2}]},"args":{"args":{}},"":""},"meta":{"args":[]},"headers":{"id":"h"}})");
+  CHECK(envelope.id == "1");
+  CHECK(envelope.args == Json::parse(R"({"id":2,"headers":{"a":[1,{"b":-2}]},"args":{"args":{}},"":""})"));
+  CHECK(envelope.args["id"].is_number_unsigned());
+  CHECK(envelope.meta == Json{{"args", Json::array()}});
+  CHECK(envelope.headers == std::map<std::string, std::string>{{"id", "h"}});
+  CHECK(envelope.queue == "default");
+}
+
+TEST_CASE("envelope: of a key that is there twice the last counts") {
+  const auto envelope = envelope_from_wire(R"({"id":"1","id":"2","name":"t","args":{"a":1,"b":2},"args":{"a":{"c":3},"a":4}})");
+  CHECK(envelope.id == "2");
+  CHECK(envelope.args == Json{{"a", 4}});
+}
+
 TEST_CASE("envelope: a priority of another system is brought into the range") {
   CHECK(envelope_from_wire(R"({"id":"1","name":"t","args":{},"priority":42})").priority == 9);
   CHECK(envelope_from_wire(R"({"id":"1","name":"t","args":{},"priority":-1})").priority == 0);
@@ -80,6 +98,13 @@ TEST_CASE("envelope: each malformed one is refused and the key is named") {
   CHECK(error_of(R"({"id":"1","args":{}})") == "malformed envelope: 'name' is missing");
   CHECK(error_of(R"({"id":"1","name":"t"})") == "malformed envelope: 'args' is missing");
   CHECK(error_of(R"({"id":1,"name":"t","args":{}})") == "malformed envelope: 'id' must be a string");
+  CHECK(error_of(R"({"id":"1","name":"t","args":null})") == "malformed envelope: 'args' is missing");
+  CHECK(error_of("7") == "malformed envelope: it is not a JSON object");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{}} x)") == "malformed envelope: it is not JSON");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":{}}})") == "malformed envelope: header 'a' must be a string");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":[]})") == "malformed envelope: 'headers' must be an object");
+  CHECK(error_of(R"({"id":{},"name":"t","args":{}})") == "malformed envelope: 'id' must be a string");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"meta":"x"})") == "malformed envelope: 'meta' must be an object");
   CHECK(error_of(R"({"id":"1","name":"t","args":[]})") == "malformed envelope: 'args' must be an object");
   CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":1}})") == "malformed envelope: header 'a' must be a string");
   CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":-1})") == "malformed envelope: 'attempt' is out of range");
