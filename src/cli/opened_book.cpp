@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <stem/error.hpp>
@@ -26,7 +28,7 @@ namespace {
 Descriptor lock_file(const std::string& path) {
   Descriptor lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!lock) fail("lock", path);
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) throw Error(Exit::try_again, "another command works on the schedules, it holds " + path + "; try again");
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) throw Error(Exit::try_again, "another command changes the schedules, it holds " + path + "; try again");
   return lock;
 }
 
@@ -37,10 +39,22 @@ std::string content_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/// Whose the new file is, and who may read it, as with the old one.
+void make_alike(const Descriptor& fresh, const std::string& path) {
+  struct stat before {}, now {};
+  if (stat(path.c_str(), &before) != 0) return;
+  if (fstat(fresh.get(), &now) != 0 ||
+      ((before.st_uid != now.st_uid || before.st_gid != now.st_gid) && fchown(fresh.get(), before.st_uid, before.st_gid) != 0) ||
+      fchmod(fresh.get(), before.st_mode & 07777) != 0)
+    fail("keep the owner and mode of", path);
+}
+
 void write_whole(const std::string& path, const std::string& text) {
   const auto fresh = path + ".new";
-  const Descriptor file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666));
+  unlink(fresh.c_str());  // of one who was killed
+  const Descriptor file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!file) fail("write", fresh);
+  make_alike(file, path);
   for (std::size_t at = 0; at < text.size();) {
     const auto written = write(file.get(), text.data() + at, text.size() - at);
     if (written < 0 && errno != EINTR) fail("write", fresh);
@@ -52,20 +66,23 @@ void write_whole(const std::string& path, const std::string& text) {
 
 }  // namespace
 
-OpenedBook::OpenedBook(const Config& config) : file_(config.schedule_file) {
+OpenedBook::OpenedBook(const Config& config, For use) : file_(config.schedule_file) {
   if (file_.empty()) {
     store_ = open_schedule_places(config).schedules;
     book_ = std::make_unique<ScheduleBook>(store_);
     return;
   }
-  lock_ = lock_file(file_ + ".lock");
+  std::error_code error;
+  path_ = std::filesystem::weakly_canonical(file_, error).string();
+  if (error) path_ = file_;
+  if (use == For::writing) lock_ = lock_file(path_ + ".lock");
   Config memory;
   const auto now = Clock::system().wall();
   memory.broker_url = "memory://schedule-file-" + new_id(now);
   store_ = open_storage(memory).results;
   book_ = std::make_unique<ScheduleBook>(store_);
   ScheduleEdit edit;
-  for (auto& filed : read_schedules(file_, content_of(file_))) {
+  for (auto& filed : read_schedules(file_, content_of(path_))) {
     filed.entry.since = filed.entry.created_at = filed.entry.updated_at = now;
     edit.put.push_back(std::move(filed.entry));
   }
@@ -77,7 +94,7 @@ void OpenedBook::commit(const ScheduleEdit& edit) {
   if (file_.empty() || edit.empty()) return;
   auto list = Json::array();
   for (const auto& booked : book_->all()) list.push_back(to_json(booked.entry));
-  write_whole(file_, Json{{"version", 1}, {"schedules", std::move(list)}}.dump(2) + "\n");
+  write_whole(path_, Json{{"version", 1}, {"schedules", std::move(list)}}.dump(2) + "\n");
 }
 
 }  // namespace stem::cli

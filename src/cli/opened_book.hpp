@@ -13,18 +13,21 @@ namespace stem::cli {
 /// and written back.
 class OpenedBook {
  public:
-  /// Throws Error: as open_schedule_places(); for a file 65, 73, 77 and, when another command works on it, 75.
-  explicit OpenedBook(const Config& config);
+  /// Who only reads a file needs no lock, and no right to write beside it: it is whole at all times.
+  enum class For { reading, writing };
+  /// Throws Error: as open_schedule_places(); for a file 65, 73, 77 and, when another command changes it, 75.
+  OpenedBook(const Config& config, For use);
 
   ScheduleBook& operator*() { return *book_; }
   ScheduleBook* operator->() { return book_.get(); }
   /// The file, or empty.
   const std::string& file() const { return file_; }
-  /// Commits, and writes the file if there is one: beside it and then renamed, so that it is always whole.
+  /// Commits, and writes the file if there is one: beside it and then renamed, with the owner and mode of the old.
   void commit(const ScheduleEdit& edit);
 
  private:
-  std::string file_;
+  std::string file_;  // as it was named
+  std::string path_;  // where it is, without symbolic links
   Descriptor lock_;
   std::shared_ptr<Store> store_;
   std::unique_ptr<ScheduleBook> book_;

@@ -16,7 +16,7 @@ ScheduleEntry chosen(const Options& options, const Common& common, WallTime from
   ScheduleEntry entry;
   if (options.spec.empty()) {
     if (options.name.empty()) throw Error(Exit::usage, "what is to be tried? name a schedule, or give one with --spec");
-    OpenedBook book(load_config(common));
+    OpenedBook book(load_config(common), OpenedBook::For::reading);
     entry = require_schedule(*book, options.name).entry;
   } else {
     entry.schedule = Schedule::parse_text(options.spec);

@@ -68,10 +68,14 @@ int carry_out(OpenedBook& book, const std::function<SchedulePlan()>& make, const
   return 0;
 }
 
+OpenedBook opened(const Options& options, const Common& common) {
+  return {load_config(common), options.dry_run ? OpenedBook::For::reading : OpenedBook::For::writing};
+}
+
 int apply(const Options& options, const Common& common) {
   const auto name = options.file == "-" ? "standard input" : options.file;
   const auto filed = read_schedules(name, read_whole(options.file));
-  OpenedBook book(load_config(common));
+  auto book = opened(options, common);
   const auto now = Clock::system().wall();
   for (const auto& [entry, line, says] : filed)
     if (entry.enabled && !entry.next_slot(now))
@@ -80,12 +84,12 @@ int apply(const Options& options, const Common& common) {
 }
 
 int remove(const Options& options, const Common& common) {
-  OpenedBook book(load_config(common));
+  auto book = opened(options, common);
   return carry_out(book, [&] { return plan_removal(*book, options.names); }, options, common, "Delete this?");
 }
 
 int enable(const Options& options, const Common& common, bool enabled) {
-  OpenedBook book(load_config(common));
+  auto book = opened(options, common);
   const auto now = Clock::system().wall();
   return carry_out(book, [&] { return plan_enabling(*book, options.names, enabled, now); }, options, common, nullptr);
 }

@@ -2,11 +2,11 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include <charconv>
 #include <map>
 #include <set>
 #include <stem/error.hpp>
 
+#include "cli/yaml_scalar.hpp"
 #include "core/name.hpp"
 
 namespace stem::cli {
@@ -21,8 +21,11 @@ class Reader {
   explicit Reader(const std::string& file) : file_(file) {}
 
   [[noreturn]] void refuse(const YAML::Mark& mark, const std::string& what) const {
-    throw Error::at(Exit::data, file_, line_of(mark), what);
+    throw Error::at(Exit::data, file_, line_of(mark), title_.empty() ? what : title_ + ": " + what);
   }
+
+  /// What the values that are read from now on belong to.
+  void entitle(std::string title) { title_ = std::move(title); }
 
   static std::size_t line_of(const YAML::Mark& mark) { return mark.line < 0 ? 1 : static_cast<std::size_t>(mark.line) + 1; }
 
@@ -54,24 +57,17 @@ class Reader {
   }
 
  private:
-  /// By the core schema of YAML 1.2: `yes` and `on` are text.
-  static Json scalar(const YAML::Node& node) {
-    const auto& text = node.Scalar();
-    if (node.Tag() != "?" && !node.Tag().empty()) return text;  // quoted
-    if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
-    if (text == "true" || text == "True" || text == "TRUE") return true;
-    if (text == "false" || text == "False" || text == "FALSE") return false;
-    const auto* begin = text.data() + (text[0] == '+' ? 1 : 0);
-    const auto* const end = text.data() + text.size();
-    const bool digits = begin != end && (*begin == '-' || *begin == '.' || (*begin >= '0' && *begin <= '9'));
-    std::int64_t whole = 0;
-    if (const auto [rest, error] = std::from_chars(begin, end, whole); digits && error == std::errc{} && rest == end) return whole;
-    double real = 0;
-    if (const auto [rest, error] = std::from_chars(begin, end, real); digits && error == std::errc{} && rest == end) return real;
-    return text;
+  Json scalar(const YAML::Node& node) const {
+    if (node.Tag() != "?" && !node.Tag().empty()) return node.Scalar();  // quoted
+    try {
+      return yaml_scalar(node.Scalar());
+    } catch (const Error& error) {
+      refuse(node.Mark(), error.what());
+    }
   }
 
   const std::string& file_;
+  std::string title_;
   std::size_t values_ = 0;
 };
 
@@ -136,7 +132,7 @@ std::vector<FiledSchedule> read_schedules(const std::string& file, const std::st
     std::map<std::string, std::size_t> lines;
     std::size_t index = 0;
     for (const auto& node : list) {
-      const auto title = title_of(node, index++);
+      reader.entitle(title_of(node, index++));
       FiledSchedule filed;
       filed.line = Reader::line_of(node.Mark());
       const auto object = reader.value(node);
@@ -144,10 +140,10 @@ std::vector<FiledSchedule> read_schedules(const std::string& file, const std::st
         filed.entry = schedule_entry_from(object, &filed.says_enabled);
         (void)to_wire(filed.entry);
       } catch (const Error& error) {
-        reader.refuse(place_of(node, error.what()), title + ": " + error.what());
+        reader.refuse(place_of(node, error.what()), error.what());
       }
       const auto [first, added] = lines.emplace(filed.entry.name, filed.line);
-      if (!added) reader.refuse(node.Mark(), title + ": the name is taken, by line " + std::to_string(first->second));
+      if (!added) reader.refuse(node.Mark(), "the name is taken, by line " + std::to_string(first->second));
       schedules.push_back(std::move(filed));
     }
     return schedules;

@@ -8,7 +8,7 @@ namespace stem::cli {
 namespace {
 
 int list(const Common& common) {
-  OpenedBook book(load_config(common));
+  OpenedBook book(load_config(common), OpenedBook::For::reading);
   const auto all = book->all();
   if (common.json) {
     auto rows = Json::array();
@@ -22,7 +22,7 @@ int list(const Common& common) {
 }
 
 int show(const std::vector<std::string>& names, const Common& common) {
-  OpenedBook book(load_config(common));
+  OpenedBook book(load_config(common), OpenedBook::For::reading);
   for (const auto& name : names)
     std::cout << to_json(require_schedule(*book, name)).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   return 0;

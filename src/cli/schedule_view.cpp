@@ -14,7 +14,10 @@ namespace stem::cli {
 namespace {
 
 /// Seconds are enough.
-std::string rounded(Duration length) { return human_duration(std::chrono::round<std::chrono::seconds>(length)); }
+std::string rounded(Duration length) {
+  const auto whole = std::chrono::round<std::chrono::seconds>(length);
+  return whole < std::chrono::seconds{10} ? std::to_string(whole.count()) + "s" : human_duration(whole);
+}
 
 /// `on`, `off`, or why it does not run any more.
 std::string state_of(const BookedSchedule& schedule, const std::optional<WallTime>& next) {

@@ -16,7 +16,7 @@ struct Options {
 };
 
 int check(const Options& options, const Common& common) {
-  const auto environment = load_environment(common);
+  const auto environment = load_environment(common, options.node);
   auto config = Config::from(environment);
   if (!options.runtime_dir.empty()) config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
   HealthQuery query;

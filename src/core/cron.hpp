@@ -54,7 +54,8 @@ class ClockPattern {
 ///
 /// Where clocks are set forward, times of the day that are skipped run once, at the first instant after the gap; where
 /// they are set back, a time that comes twice runs the first time only. A pattern for every hour of the day is left alone: it
-/// runs by elapsed time, in both of the doubled hours and not in the skipped one. That is what cron(8) of Debian does.
+/// runs by elapsed time, in both of the doubled hours and not in the skipped one. cron(8) of Debian does likewise, but leaves
+/// alone what has a `*` as minute or hour, of which `*/10 2 * * *` is one.
 /// Empty if there is no match before the year 9999.
 std::optional<WallTime> next_in(const TimeZone& zone, const ClockPattern& pattern, WallTime after);
 

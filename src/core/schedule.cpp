@@ -171,6 +171,7 @@ Schedule Schedule::parse(const Json& spec) {
   std::optional<Keys> keys;
   if (kind == "interval") {
     keys.emplace(spec, kind, std::initializer_list<std::string_view>{"every", "everyMs"});
+    if (keys->has("everyMs") && keys->has("every")) refuse("schedule: every is there twice, also as everyMs");
     if (keys->has("everyMs")) {
       const auto& number = keys->need("everyMs");
       if (!number.is_number_integer() || number < 1 || number > 3'153'600'000'000)
@@ -183,7 +184,9 @@ Schedule Schedule::parse(const Json& spec) {
     keys.emplace(spec, kind, std::initializer_list<std::string_view>{"expression", "secondField", "description"});
     auto line = keys->text("expression");
     if (keys->has("secondField")) line = keys->text("secondField") + " " + line;
-    schedule.when_ = cron(line);
+    auto times = cron(line);
+    if (keys->has("description")) times.description = keys->text("description");
+    schedule.when_ = std::move(times);
   } else if (kind == "calendar") {
     keys.emplace(spec, kind, std::initializer_list<std::string_view>{"months", "weekdays", "monthdays", "hours", "minutes", "seconds"});
     ClockTimes times;
@@ -217,7 +220,11 @@ Json Schedule::to_json() const {
   auto object = std::visit(Overloaded{
                                [](const Interval& one) { return Json{{"kind", "interval"}, {"every", format_duration(one.every)}}; },
                                [](const ClockTimes& one) {
-                                 if (one.form == ClockTimes::Form::cron) return Json{{"kind", "cron"}, {"expression", one.cron}};
+                                 if (one.form == ClockTimes::Form::cron) {
+                                   Json line{{"kind", "cron"}, {"expression", one.cron}};
+                                   if (!one.description.empty()) line["description"] = one.description;
+                                   return line;
+                                 }
                                  Json object{{"kind", "calendar"}};
                                  const auto add = [&](const char* key, const std::vector<int>& list) {
                                    if (!list.empty()) object[key] = list;

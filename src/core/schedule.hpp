@@ -22,6 +22,7 @@ struct ClockTimes {
   enum class Form { cron, calendar };
   Form form = Form::cron;
   std::string cron;               ///< the line, as it was written
+  std::string description;        ///< of the line, for people
   ClockPattern::Calendar lists;   ///< of a calendar
   ClockPattern pattern;
 };

@@ -88,10 +88,9 @@ const Key keys[] = {
      [](ScheduleEntry& e, const std::string& key, const Json& v) { e.max_retries = whole_of(key, v, 0, 1000000); }},
     {"enabled", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.enabled = flag_of(key, v); }},
     {"runOnce", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.run_once = flag_of(key, v); }},
-    {"jitter", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.jitter = length_of(key, v); }},
-    {"jitterMs", nullptr,
+    {"jitter", "jitterMs",
      [](ScheduleEntry& e, const std::string& key, const Json& v) {
-       e.jitter = std::chrono::milliseconds{whole_of(key, v, 0, 2'000'000'000)};
+       e.jitter = key == "jitter" ? length_of(key, v) : std::chrono::milliseconds{whole_of(key, v, 0, 2'000'000'000)};
      }},
     {"expireAt", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.expire_at = time_of(key, v); }},
 };
@@ -207,10 +206,17 @@ ScheduleEntry schedule_entry_from_wire(std::string_view wire) {
 
 Json to_json(const ScheduleRun& run) {
   const auto time = [](const std::optional<WallTime>& at) { return at ? Json(format_time(*at)) : Json(); };
-  return {{"slot", time(run.slot)},   {"lastRunAt", time(run.last_run)},
+  return {{"since", time(run.since)}, {"slot", time(run.slot)},   {"lastRunAt", time(run.last_run)},
           {"lastSlot", time(run.last_slot)}, {"driftMs", static_cast<double>(run.drift.count()) / 1000},
           {"runs", run.runs},         {"misfires", run.misfires},
           {"error", run.error.empty() ? Json() : Json(run.error)}};
+}
+
+void ScheduleRun::begin(const ScheduleEntry& entry) {
+  if (since == entry.since) return;
+  since = entry.since;
+  slot.reset();
+  last_slot.reset();
 }
 
 std::string to_wire(const ScheduleRun& run) {
@@ -230,6 +236,7 @@ ScheduleRun schedule_run_from_wire(std::string_view wire) {
   };
   try {
     ScheduleRun run;
+    run.since = time("since");
     run.slot = time("slot");
     run.last_run = time("lastRunAt");
     run.last_slot = time("lastSlot");
@@ -245,9 +252,10 @@ ScheduleRun schedule_run_from_wire(std::string_view wire) {
 
 std::optional<WallTime> next_slot(const ScheduleEntry& entry, const ScheduleRun& run) {
   if (!entry.enabled) return std::nullopt;
-  const bool ran = run.last_slot && *run.last_slot > entry.since;
-  if (entry.run_once && ran) return std::nullopt;
-  return entry.next_slot(run.slot ? std::max(*run.slot, entry.since) : entry.since);
+  auto own = run;
+  own.begin(entry);
+  if (entry.run_once && own.last_slot) return std::nullopt;
+  return entry.next_slot(own.slot.value_or(entry.since));
 }
 
 }  // namespace stem

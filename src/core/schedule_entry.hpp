@@ -51,6 +51,7 @@ ScheduleEntry schedule_entry_from_wire(std::string_view wire);
 
 /// What became of a schedule so far. Written by the scheduler that leads, in one commit with the jobs that it tells of.
 struct ScheduleRun {
+  std::optional<WallTime> since;     ///< the entry's since, whose slots the next two are
   std::optional<WallTime> slot;      ///< all slots up to this one are dealt with
   std::optional<WallTime> last_run;  ///< when the last job was published
   std::optional<WallTime> last_slot;  ///< whose it was
@@ -58,6 +59,10 @@ struct ScheduleRun {
   std::int64_t runs = 0;
   std::int64_t misfires = 0;  ///< times that slots were passed over, because nobody published them in time
   std::string error;          ///< of the last slot; empty = fine
+
+  /// Makes this the run of `entry`: one that came into force at another time has had no slot yet. So an edit ends the
+  /// silence after a clock that was far ahead.
+  void begin(const ScheduleEntry& entry);
 
   friend bool operator==(const ScheduleRun&, const ScheduleRun&) = default;
 };

@@ -1,27 +1,53 @@
 #include "core/time_zone.hpp"
 
-#include <date/tz.h>
-
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <stem/error.hpp>
+#include <vector>
 
 #include "core/name.hpp"
 #include "core/nearest.hpp"
+#include "core/zone_file.hpp"
 
 namespace stem {
 namespace {
 
-/// Far enough to lie beyond every run, near enough that sums do not overflow.
-constexpr WallTime first_instant{std::chrono::sys_days{std::chrono::year{1} / 1 / 1}};
-constexpr WallTime last_instant{std::chrono::sys_days{std::chrono::year{9999} / 1 / 1}};
+namespace fs = std::filesystem;
 
-[[noreturn]] void refuse(const std::string& name, const std::string& why) {
-  throw Error(Exit::data, "'" + printable(name) + "' is not a time zone" + why);
+const fs::path database = "/usr/share/zoneinfo";
+
+/// Letters, digits and `_+-`, in parts between slashes: so no path leads out of the database.
+bool is_zone_name(std::string_view name) {
+  constexpr const char* signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/";
+  return !name.empty() && name.size() <= 100 && name.find_first_not_of(signs) == std::string_view::npos && name.front() != '/' &&
+         name.back() != '/';
+}
+
+std::optional<std::string> content_of(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) return std::nullopt;
+  std::ifstream file(path, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  if (!file || !bytes.starts_with("TZif")) return std::nullopt;
+  return bytes;
 }
 
 std::string similar(const std::string& name) {
-  std::vector<std::string_view> known;
-  for (const auto& zone : date::get_tzdb().zones) known.push_back(zone.name());
-  const auto near = nearest(name, known);
+  std::vector<std::string> names;
+  std::error_code error;
+  if (!fs::is_directory(database, error)) return ": the system has no zoneinfo database; install the package tzdata";
+  for (fs::recursive_directory_iterator entry(database, fs::directory_options::skip_permission_denied, error), end; !error && entry != end;
+       entry.increment(error)) {
+    auto known = entry->path().lexically_relative(database).string();
+    if (known.starts_with("posix/") || known.starts_with("right/") || entry->is_directory(error)) continue;
+    if (is_zone_name(known)) names.push_back(std::move(known));
+  }
+  const auto near = nearest(name, {names.begin(), names.end()});
   return near.empty() ? "; write a name of the zoneinfo database, such as Europe/Berlin or UTC"
                       : "; did you mean " + std::string(near) + "?";
 }
@@ -31,30 +57,27 @@ std::string similar(const std::string& name) {
 TimeZone TimeZone::named(const std::string& name) {
   TimeZone zone;
   if (name.empty() || name == "UTC" || name == "Etc/UTC" || name == "Z") return zone;
-  zone.name_ = name;
-  try {
-    zone.zone_ = date::locate_zone(name);
-  } catch (const std::exception&) {
-    std::string hint;
+  static std::mutex mutex;
+  static std::map<std::string, std::unique_ptr<const ZoneFile>> known;
+  const std::lock_guard lock(mutex);
+  auto found = known.find(name);
+  if (found == known.end()) {
+    const auto bytes = is_zone_name(name) ? content_of(database / name) : std::nullopt;
+    if (!bytes) throw Error(Exit::data, "'" + printable(name) + "' is not a time zone" + similar(name));
     try {
-      hint = similar(name);
-    } catch (const std::exception&) {
-      hint = ": the system has no zoneinfo database; install the package tzdata";
+      found = known.emplace(name, std::make_unique<const ZoneFile>(ZoneFile::parse(*bytes))).first;
+    } catch (const Error& error) {
+      throw Error(Exit::data, "'" + name + "' is not a time zone that can be read: " + error.what() + "; install tzdata anew");
     }
-    refuse(name, hint);
   }
+  zone.name_ = name;
+  zone.zone_ = found->second.get();
   return zone;
 }
 
 ZoneStretch TimeZone::at(WallTime time) const {
-  if (zone_ == nullptr) return {first_instant, last_instant, std::chrono::seconds{0}};
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
-  const auto info = static_cast<const date::time_zone*>(zone_)->get_info(seconds);
-  const auto bounded = [](auto instant) {
-    return std::clamp<std::chrono::sys_seconds>(instant, std::chrono::floor<std::chrono::seconds>(first_instant),
-                                                std::chrono::floor<std::chrono::seconds>(last_instant));
-  };
-  return {bounded(info.begin), bounded(info.end), info.offset};
+  static const ZoneFile utc;
+  return (zone_ != nullptr ? *zone_ : utc).at(time);
 }
 
 }  // namespace stem

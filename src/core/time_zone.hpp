@@ -3,7 +3,6 @@
 #include <stem/time.hpp>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace stem {
 
@@ -16,8 +15,10 @@ struct ZoneStretch {
   std::chrono::seconds offset{};  ///< local time minus UTC
 };
 
-/// A time zone of the system's zoneinfo, by its IANA name. A small value; the database is read when the first zone other
-/// than UTC is named, and only the files of the zones that are. After the last change that the file lists, in 2037, none follows.
+class ZoneFile;
+
+/// A time zone of the system's zoneinfo, by its IANA name. A small value. The file of a zone is read when it is first named,
+/// and kept; changes that it does not list follow the rule at its end, for ever.
 class TimeZone {
  public:
   /// UTC.
@@ -32,7 +33,7 @@ class TimeZone {
 
  private:
   std::string name_ = "UTC";
-  const void* zone_ = nullptr;  // of the library, which keeps it for good; null = UTC
+  const ZoneFile* zone_ = nullptr;  // kept for good; null = UTC
 };
 
 }  // namespace stem

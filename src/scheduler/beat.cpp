@@ -14,24 +14,23 @@ namespace {
 using namespace std::chrono;
 
 constexpr std::size_t page = 1000;
-constexpr std::size_t fired_at_once = 500;   // schedules in one commit
-constexpr std::size_t caught_up_at_once = 200;  // slots of one schedule in one commit
+constexpr std::size_t fired_at_once = 500;      // schedules in one commit
+constexpr std::size_t published_at_once = 200;  // slots of one schedule in one commit
 constexpr Duration longest_rest = hours{1};
+constexpr Duration sweep_every = minutes{10};
 
-/// The last slot of `entry` from `first` on whose job is due by `now`; `first` is due itself.
-WallTime last_due(const ScheduleEntry& entry, WallTime first, WallTime now) {
-  // From near to far, so that a schedule of every second that was left for a year is found in a few steps.
+/// The last slot up to `end`; `first` is one. In so few steps that a schedule of every second may have been left for years.
+WallTime last_slot(const ScheduleEntry& entry, WallTime first, WallTime end) {
+  // `last` is a slot, and there is none behind `bound` up to `end`.
   auto last = first;
-  for (Duration window = seconds{1}; window < days{3650}; window *= 16) {
-    const auto from = now - entry.jitter - window;
-    if (from <= first) break;
-    const auto slot = entry.next_slot(from);
-    if (slot && entry.due(*slot) <= now) {
+  for (auto bound = end; last < bound;) {
+    const auto middle = last + (bound - last) / 2;
+    const auto slot = entry.next_slot(middle);
+    if (slot && *slot <= end)
       last = *slot;
-      break;
-    }
+    else
+      bound = middle;
   }
-  for (auto slot = entry.next_slot(last); slot && entry.due(*slot) <= now; slot = entry.next_slot(last)) last = *slot;
   return last;
 }
 
@@ -78,9 +77,15 @@ Duration Beat::turn() {
     // What else there is to hear, a stop for one, comes before the rest.
     return leading_ ? Duration{} : lock_.next_look();
   }
+  sweep();
   tell_next();
   const auto next = line_.empty() ? longest_rest : line_.begin()->first - clock_.wall();
   return std::clamp(next, Duration{}, lock_.next_look());
+}
+
+void Beat::sweep() {
+  // A schedule store of its own has no workers who would.
+  if (clock_.steady() >= swept_ + sweep_every && places_.schedules->sweep() == 0) swept_ = clock_.steady();
 }
 
 void Beat::lead() {
@@ -89,8 +94,7 @@ void Beat::lead() {
     // Also when the lock ended and is ours again: another may have led in between, and what is known may be old.
     spdlog::info("leading: this scheduler publishes from now on");
     term_ = lock_.term();
-    led_since_ = clock_.wall();
-    forget();
+    start_over();
   }
   if (!leads && leading_) {
     spdlog::warn("no longer leading: {} took over", lock_.holder().empty() ? "another scheduler" : lock_.holder());
@@ -110,6 +114,12 @@ void Beat::forget() {
   counters_.schedules = 0;
   counters_.broken = 0;
   revision_ = -1;
+}
+
+/// What was to be written may be there, or not: what is stored tells, and what is queued is looked at before it is published.
+void Beat::start_over() {
+  led_since_ = clock_.wall();
+  forget();
 }
 
 /// False if the lead was lost over it.
@@ -165,7 +175,7 @@ bool Beat::load_all() {
 void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run) {
   drop(name);
   if (!entry || entry->value.empty()) return;  // deleted, or just being so
-  auto& item = *items_.emplace(name, Item{entry->value, {}, {}}).first;
+  auto& item = *items_.emplace(name, Item{entry->value, {}, {}, false}).first;
   try {
     if (run && !run->value.empty()) item.second.run = schedule_run_from_wire(run->value);
     const auto known = schedule_entry_from_wire(entry->value);
@@ -173,6 +183,7 @@ void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry,
     line_up(item, slot ? std::optional(known.due(*slot)) : std::nullopt);
   } catch (const std::exception& error) {
     spdlog::error("schedule {} is left out: {}", name, error.what());
+    item.second.broken = true;
     ++counters_.broken;
   }
 }
@@ -187,6 +198,7 @@ void Beat::drop(const std::string& name) {
   const auto item = items_.find(name);
   if (item == items_.end()) return;
   line_up(*item, std::nullopt);
+  counters_.broken -= item->second.broken;
   items_.erase(item);
 }
 
@@ -207,11 +219,9 @@ bool Beat::fire(WallTime now) {
   }
   if (firings.empty()) return false;
   try {
-    if (!publish(firings, now)) return true;  // no longer leading: the lock tells
+    if (!publish(firings, now)) return true;  // led by another, or edited: the next turn tells
   } catch (...) {
-    // It may have been written, or not: what is stored tells, and what is queued is looked at before it is published.
-    led_since_ = clock_.wall();
-    forget();
+    start_over();
     throw;
   }
   // After an outage they may be very many.
@@ -220,7 +230,7 @@ bool Beat::fire(WallTime now) {
     const auto& one = *std::find_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
     spdlog::warn("{} missed slots, such as schedule {} since {}; {}", missed == 1 ? "1 schedule" : std::to_string(missed) + " schedules",
                  one.item->first, format_time(*one.item->second.due),
-                 options.catch_up == CatchUp::none ? "those that are too late do not run" : "the last of each runs");
+                 options.catch_up == CatchUp::none ? "those that are too late do not run" : "the last of each has run");
   }
   for (auto& firing : firings) {
     auto& item = *firing.item;
@@ -254,32 +264,37 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
       spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot), error.what());
     }
   };
+  run.begin(entry);
+  // Whatever its jitter, no slot up to here is on time any more.
+  const auto late = now - entry.jitter - options.grace;
   const auto first = next_slot(entry, run);
-  if (first && entry.due(*first) <= now) {
-    const auto last = options.catch_up == CatchUp::all || entry.run_once ? *first : last_due(entry, *first, now);
-    const bool too_late = options.catch_up == CatchUp::none && now - entry.due(last) > options.grace;
-    firing.missed = last != *first || too_late;
-    if (firing.missed) {
+  if (first && *first <= late && options.catch_up != CatchUp::all) {
+    const auto on_time = entry.next_slot(late);
+    const bool another = on_time && entry.due(*on_time) <= now;
+    // Of what runs once, whoever publishes it late has to take the same slot.
+    const auto last = entry.run_once ? *first : last_slot(entry, *first, late);
+    std::optional<WallTime> passed;
+    if (options.catch_up == CatchUp::none || (another && !entry.run_once))
+      passed = late;
+    else if (last != *first)
+      passed = last - Duration{1};
+    if (passed) {
+      run.slot = passed;
       ++run.misfires;
-      spdlog::debug("schedule {}: slots from {} to {} were missed; {}", item.first, format_time(*first), format_time(last),
-                    too_late ? "none of them runs" : "the last of them runs");
+      firing.missed = true;
+      spdlog::debug("schedule {}: slots from {} to {} were missed", item.first, format_time(*first), format_time(*passed));
     }
-    if (too_late)
-      run.slot = last;
-    else
-      publish(last);
-    // With `all`, the others follow in their order.
-    for (std::size_t count = 1; options.catch_up == CatchUp::all && count < caught_up_at_once; ++count) {
-      const auto slot = next_slot(entry, run);
-      if (!slot || entry.due(*slot) > now) break;
-      publish(*slot);
-    }
+  }
+  for (std::size_t count = 0; count < published_at_once; ++count) {
+    const auto slot = next_slot(entry, run);
+    if (!slot || entry.due(*slot) > now) break;
+    publish(*slot);
   }
   if (const auto slot = next_slot(entry, run)) firing.due = entry.due(*slot);
   return firing;
 }
 
-/// Jobs, and what is remembered of them. False if we no longer lead: then nothing was published.
+/// Jobs, and what is remembered of them. False if we no longer lead, or the book was edited.
 bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
   std::vector<Envelope> jobs;
   std::vector<StoreWrite> records;
@@ -290,14 +305,18 @@ bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
       if (bound || !already_there(job, firing.item->second.due.value_or(now))) jobs.push_back(job);
     records.push_back({ScheduleBook::run_key(firing.item->first), to_wire(firing.run), {}});
   }
-  if (bound ? !places_.broker->publish_guarded(jobs, lock_.guard(), records) : !lock_.certain()) {
-    lock_.doubt();
-    return false;
+  // Nothing of what was deleted or disabled before this commit is published by it.
+  const std::vector<StoreGuard> guards{lock_.guard(), {ScheduleBook::revision_key, revision_}};
+  bool valid = false;
+  if (bound) {
+    valid = places_.broker->publish_guarded(jobs, guards, records).has_value();
+  } else if (lock_.certain() && book_.revision() == revision_) {
+    places_.broker->publish(jobs);
+    valid = places_.schedules->put_guarded(records, guards);
+    if (!valid) start_over();  // what was published is looked for
   }
-  if (bound) return true;
-  places_.broker->publish(jobs);
-  places_.schedules->put(records);
-  return true;
+  if (!valid) lock_.doubt();
+  return valid;
 }
 
 bool Beat::already_there(const Envelope& job, WallTime due) {

@@ -13,13 +13,13 @@
 
 namespace stem {
 
-/// What becomes of slots whose time passed while nobody scheduled.
+/// What becomes of slots that were missed: `last` is for those whose like has not come since.
 enum class CatchUp { none, last, all };
 
 struct BeatOptions {
   std::string title = "scheduler";  ///< for people who ask who leads
   CatchUp catch_up = CatchUp::last;
-  Duration grace = std::chrono::minutes{1};         ///< a slot that is later than this was missed
+  Duration grace = std::chrono::minutes{1};         ///< a slot that is later than this, and its jitter, was missed
   Duration lock_period = std::chrono::seconds{15};  ///< of the leader's lock; another takes over within two
   std::string default_queue = "default";
   int default_max_retries = 3;
@@ -65,6 +65,7 @@ class Beat {
     std::string wire;
     ScheduleRun run;
     std::optional<WallTime> due;
+    bool broken = false;  // cannot be read
   };
   using Items = std::unordered_map<std::string, Item>;
   /// What becomes of one schedule in one commit.
@@ -78,6 +79,8 @@ class Beat {
 
   void lead();
   void forget();
+  void start_over();
+  void sweep();
   bool read_news();
   bool load_all();
   void load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run);
@@ -100,6 +103,7 @@ class Beat {
   WallTime led_since_{};
   bool leading_ = false;
   int term_ = 0;
+  SteadyTime swept_{};
   Counters counters_;
 
   mutable std::mutex mutex_;  // guards what follows

@@ -8,56 +8,71 @@
 namespace stem {
 namespace {
 
-std::string value_of(const std::string& title, WallTime now) {
-  return Json{{"v", 1}, {"owner", new_id(now)}, {"title", title}, {"since", format_time(now)}}.dump();
+using std::chrono::milliseconds;
+
+constexpr std::uint64_t longest_period = 86'400'000;  // for a value that is not ours
+
+std::string value_of(const std::string& title, Duration period, WallTime now) {
+  return Json{{"v", 1},
+              {"owner", new_id(now)},
+              {"title", title},
+              {"since", format_time(now)},
+              {"periodMs", std::chrono::ceil<milliseconds>(period).count()}}
+      .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace
 
 LeaderLock::LeaderLock(std::shared_ptr<Store> store, const Clock& clock, std::string title, Duration period)
-    : store_(std::move(store)), clock_(clock), value_(value_of(title, clock.wall())), period_(period) {}
+    : store_(std::move(store)), clock_(clock), value_(value_of(title, period, clock.wall())), period_(period) {}
 
 bool LeaderLock::take(std::int64_t expected) {
-  // Counted from before the write: what we believe ends no later than what the store knows.
   const auto now = clock_.steady();
-  if (!store_->compare_and_set({key, value_, period_}, expected)) return false;
+  if (!store_->compare_and_set({key, value_, {}}, expected)) return false;
   const auto ours = store_->get(key);
   if (!ours || ours->value != value_) return false;
   version_ = seen_ = ours->version;
   renewed_ = now;
+  doubted_ = false;
   holder_.clear();
   return true;
 }
 
 bool LeaderLock::hold() {
   if (leads()) {
-    if (clock_.steady() - renewed_ < period_ / 3) return true;
+    if (!doubted_ && clock_.steady() - renewed_ < period_ / 3) return true;
     if (take(version_)) return true;
     version_ = 0;
   }
   const auto current = store_->get(key);
   // Ours, and not known to be: a renewal whose answer was lost.
-  const bool ours = current && current->value == value_;
-  if (!current || current->value.empty() || ours) {
-    if (take(current ? current->version : 0)) {
-      ++term_;
-      return true;
-    }
-    ends_ = clock_.wall();  // somebody was quicker: look at once
-    return false;
+  const bool free = !current || current->value.empty() || current->value == value_;
+  const auto version = current ? current->version : 0;
+  const auto now = clock_.steady();
+  if (version != seen_) since_ = now;
+  seen_ = version;
+  if (!free) {
+    const auto told = Json::parse(current->value, nullptr, false);
+    const auto title = told.is_object() ? told.value("title", Json()) : Json();
+    const auto period = told.is_object() ? told.value("periodMs", Json()) : Json();
+    holder_ = title.is_string() ? title.get<std::string>() : "another scheduler";
+    patience_ = period.is_number_unsigned() && period <= longest_period ? milliseconds{period.get<std::int64_t>()} : period_;
   }
-  seen_ = current->version;
-  ends_ = current->expires.value_or(clock_.wall() + period_);
-  const auto told = Json::parse(current->value, nullptr, false);
-  holder_ = told.is_object() && told.contains("title") && told["title"].is_string() ? told["title"].get<std::string>() : "another scheduler";
+  if (!free && now - since_ < patience_) return false;
+  if (take(version)) {
+    ++term_;
+    return true;
+  }
+  since_ = now - patience_;  // somebody was quicker: look at once
   return false;
 }
 
 bool LeaderLock::certain() const { return leads() && clock_.steady() - renewed_ < period_ * 2 / 3; }
 
 Duration LeaderLock::next_look() const {
-  if (leads()) return std::max(Duration{}, duration_cast<Duration>(renewed_ + period_ / 3 - clock_.steady()));
-  return std::max(Duration{std::chrono::milliseconds{1}}, ends_ - clock_.wall());
+  const auto now = clock_.steady();
+  if (leads()) return doubted_ ? Duration{} : std::max(Duration{}, duration_cast<Duration>(renewed_ + period_ / 3 - now));
+  return std::max<Duration>(milliseconds{1}, duration_cast<Duration>(since_ + patience_ - now));
 }
 
 void LeaderLock::release() {

@@ -8,8 +8,10 @@
 
 namespace stem {
 
-/// Which of several schedulers leads: a value in the store that lives for `period` and is renewed three times in it. Its version
-/// is the fencing token: each term has higher ones, and guard() is refused once another leads. One thread.
+/// Which of several schedulers leads: a value in the store that the leader writes three times in each `period`. Its version
+/// is the fencing token: each write has a higher one, and guard() is refused once another leads. Whoever sees it stay the
+/// same for one of the leader's periods takes over. What a clock says is of no importance, only that it goes on: a clock
+/// that is set, or that is wrong, neither costs nor makes a leader. One thread.
 class LeaderLock {
  public:
   /// `title` tells people who holds it: `scheduler on host web, pid 12`.
@@ -20,16 +22,16 @@ class LeaderLock {
   bool leads() const { return version_ != 0; }
   /// Counts the times that it was taken. Between two of them another may have led.
   int term() const { return term_; }
-  /// Whether we lead, and the lock cannot have ended by now, as our clock has it.
+  /// Whether we lead, and nobody can have taken over by now.
   bool certain() const;
   /// Proof that we lead, for writes.
   StoreGuard guard() const { return {key, version_}; }
-  /// When hold() has something to do again. For one who leads the next renewal, else the end of the other's lock.
+  /// When hold() has something to do again. For one who leads the next renewal, else the takeover.
   Duration next_look() const;
   /// Who leads, as far as is known; empty = nobody, or we.
   const std::string& holder() const { return holder_; }
   /// A guard() was refused: hold() asks the store before it says again that we lead.
-  void doubt() { renewed_ = clock_.steady() - period_; }
+  void doubt() { doubted_ = true; }
   /// Gives it up, so that another may lead at once.
   void release();
 
@@ -45,10 +47,12 @@ class LeaderLock {
   const std::string value_;
   const Duration period_;
   std::int64_t version_ = 0;  // of our value; 0 = we do not lead
-  std::int64_t seen_ = 0;
+  std::int64_t seen_ = 0;     // the version that is known
   int term_ = 0;
-  SteadyTime renewed_{};
-  WallTime ends_{};  // another's
+  bool doubted_ = false;
+  SteadyTime renewed_{};  // ours: before it was last written
+  SteadyTime since_{};    // another's: after it was first seen to be of version seen_
+  Duration patience_{};   // the other's period
   std::string holder_;
 };
 

@@ -3,7 +3,6 @@
 #include <map>
 #include <stem/error.hpp>
 
-#include "core/id.hpp"
 #include "storage/open.hpp"
 
 namespace stem {
@@ -11,11 +10,8 @@ namespace {
 
 constexpr const char* entry_prefix = "schedule:";
 constexpr const char* run_prefix = "schedule-run:";
-constexpr const char* lock_key = "schedules-edit";
 constexpr std::size_t page = 1000;
 constexpr std::size_t most_news = 10'000;
-constexpr Duration lock_life = std::chrono::seconds{10};
-constexpr Duration patience = std::chrono::seconds{5};
 /// A value that is gone as soon as it is there: so a deletion can be part of a commit. Until then it is empty, which counts as
 /// absent.
 constexpr Duration gone_at_once = std::chrono::milliseconds{1};
@@ -37,7 +33,7 @@ BookedSchedule booked(std::string name, const std::string& wire, const std::stri
   try {
     found.entry = schedule_entry_from_wire(wire);
     if (run != nullptr) found.run = schedule_run_from_wire(*run);
-  } catch (const Error& error) {
+  } catch (const std::exception& error) {
     found.error = error.what();
   }
   return found;
@@ -107,36 +103,22 @@ ScheduleBook::News ScheduleBook::news(std::int64_t known) {
 
 void ScheduleBook::commit(const ScheduleEdit& edit) {
   if (edit.empty()) return;
-  const auto deadline = clock_.steady() + patience;
-  for (const auto owner = new_id(clock_.wall());;) {
-    if (store_->compare_and_set({lock_key, owner, lock_life}, 0)) break;
-    const auto held = store_->get(lock_key);
-    const auto left = duration_cast<Duration>(deadline - clock_.steady());
-    if (left <= Duration{}) throw Error(Exit::try_again, "another edit of the schedules is at work; try again");
-    // It is given back by a write, or ends.
-    if (held) store_->await(lock_key, held->version, std::min<Duration>(left, std::chrono::milliseconds{50}));
-  }
   std::vector<StoreWrite> writes;
   auto changed = Json::array();
-  const auto last = store_->get(revision_key);
-  const bool current = (last ? last->version : 0) == edit.revision;
-  if (current) {
-    for (const auto& entry : edit.put) {
-      writes.push_back({entry_key(entry.name), to_wire(entry), {}});
-      changed.push_back(entry.name);
-    }
-    for (const auto& name : edit.remove) {
-      writes.push_back({entry_key(name), "", gone_at_once});
-      writes.push_back({run_key(name), "", gone_at_once});
-      changed.push_back(name);
-    }
-    Json told{{"v", 1}, {"after", edit.revision}, {"at", format_time(clock_.wall())}};
-    if (changed.size() <= most_news) told["changed"] = std::move(changed);
-    writes.push_back({revision_key, told.dump(), {}});
+  for (const auto& entry : edit.put) {
+    writes.push_back({entry_key(entry.name), to_wire(entry), {}});
+    changed.push_back(entry.name);
   }
-  writes.push_back({lock_key, "", gone_at_once});
-  store_->put(writes);
-  if (!current) throw Error(Exit::try_again, "the schedules were changed by somebody else meanwhile; look at them and try again");
+  for (const auto& name : edit.remove) {
+    writes.push_back({entry_key(name), "", gone_at_once});
+    writes.push_back({run_key(name), "", gone_at_once});
+    changed.push_back(name);
+  }
+  Json told{{"v", 1}, {"after", edit.revision}, {"at", format_time(clock_.wall())}};
+  if (changed.size() <= most_news) told["changed"] = std::move(changed);
+  writes.push_back({revision_key, told.dump(), {}});
+  if (!store_->put_guarded(writes, {{revision_key, edit.revision}}))
+    throw Error(Exit::try_again, "the schedules were changed by somebody else meanwhile; look at them and try again");
 }
 
 }  // namespace stem

@@ -38,8 +38,8 @@ struct ScheduleEdit {
 };
 
 /// The schedules in a store, for those who edit and those who run them. Keys, all of version 1 of docs/schedules.md:
-/// `schedule:NAME` what people wrote, `schedule-run:NAME` what became of it, `schedules` the last edit, `schedules-edit` the lock of
-/// whoever edits. Thread-safe as far as the store is. Throws Error as the store does.
+/// `schedule:NAME` what people wrote, `schedule-run:NAME` what became of it, `schedules` the last edit. Thread-safe as far as the
+/// store is. Throws Error as the store does.
 class ScheduleBook {
  public:
   explicit ScheduleBook(std::shared_ptr<Store> store, const Clock& clock = Clock::system());
@@ -59,7 +59,7 @@ class ScheduleBook {
   News news(std::int64_t known);
 
   /// All of the edit or nothing, in one commit. Wakes schedulers. Throws Error: 75 if the book was edited since the edit was
-  /// made, or another edit is at work for more than five seconds.
+  /// made.
   void commit(const ScheduleEdit& edit);
 
   static std::string entry_key(const std::string& name) { return "schedule:" + name; }

@@ -142,9 +142,9 @@ class Broker {
   /// Whether publish_guarded() may be called with guards and records of `store`.
   virtual bool publishes_with(const Store&) const { return false; }
   /// publish(), and writes `records`, in one commit, so that what is remembered of the jobs is true whenever this process
-  /// dies. Nothing happens, and nothing is returned, if the value of `guard` has expired or is of another version by
-  /// now. Only where publishes_with() the store of both; elsewhere Error (exit 70).
-  virtual std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+  /// dies. Nothing happens, and nothing is returned, if one of `guards` does not hold by now. Only where publishes_with()
+  /// the store of both; elsewhere Error (exit 70).
+  virtual std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
                                                      const std::vector<StoreWrite>& records);
 
   /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch.
@@ -196,7 +196,7 @@ class Broker {
   virtual std::size_t purge(std::span<const std::string> ids) = 0;
 };
 
-inline std::optional<std::size_t> Broker::publish_guarded(std::span<const Envelope>, const StoreGuard&,
+inline std::optional<std::size_t> Broker::publish_guarded(std::span<const Envelope>, const std::vector<StoreGuard>&,
                                                           const std::vector<StoreWrite>&) {
   throw Error(Exit::software, "this broker cannot bind a publication to a store");
 }

@@ -60,15 +60,10 @@ void MemoryBroker::forget(std::int64_t number) {
   space_->jobs.erase(job);
 }
 
-std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) { return *publish_with(jobs, nullptr, {}); }
+std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) { return *publish_guarded(jobs, {}, {}); }
 
-std::optional<std::size_t> MemoryBroker::publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+std::optional<std::size_t> MemoryBroker::publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
                                                          const std::vector<StoreWrite>& records) {
-  return publish_with(jobs, &guard, records);
-}
-
-std::optional<std::size_t> MemoryBroker::publish_with(std::span<const Envelope> jobs, const StoreGuard* guard,
-                                                      const std::vector<StoreWrite>& records) {
   std::vector<std::string> wires;
   for (const auto& envelope : jobs) {
     if (envelope.priority < 0 || envelope.priority > 9)
@@ -77,10 +72,7 @@ std::optional<std::size_t> MemoryBroker::publish_with(std::span<const Envelope> 
   }
   const std::lock_guard lock(space_->mutex);
   const auto now = clock_.wall();
-  if (guard != nullptr) {
-    const auto* const value = space_->look_up(guard->key, now);
-    if (value == nullptr || value->version != guard->version) return std::nullopt;
-  }
+  if (!space_->hold(guards, now)) return std::nullopt;
   for (const auto& record : records) space_->write(record, now);
   if (!records.empty()) space_->written.notify_all();
   std::size_t added = 0;

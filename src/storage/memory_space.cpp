@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 namespace stem {
 
 void MemorySpace::wake() const {
@@ -22,6 +24,13 @@ const StoreEntry* MemorySpace::look_up(const std::string& key, WallTime now) con
   const auto found = entries.find(key);
   if (found == entries.end() || (found->second.expires && *found->second.expires <= now)) return nullptr;
   return &found->second;
+}
+
+bool MemorySpace::hold(const std::vector<StoreGuard>& guards, WallTime now) const {
+  return std::all_of(guards.begin(), guards.end(), [&](const StoreGuard& guard) {
+    const auto* const entry = look_up(guard.key, now);
+    return (entry != nullptr ? entry->version : 0) == guard.version;
+  });
 }
 
 }  // namespace stem

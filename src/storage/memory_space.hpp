@@ -70,6 +70,7 @@ struct MemorySpace {
   void write(const StoreWrite& write, WallTime now);
   /// The entry if there is one that has not expired.
   const StoreEntry* look_up(const std::string& key, WallTime now) const;
+  bool hold(const std::vector<StoreGuard>& guards, WallTime now) const;
 };
 
 }  // namespace stem

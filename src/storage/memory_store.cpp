@@ -16,17 +16,11 @@ std::optional<StoreEntry> MemoryStore::get(const std::string& key) {
   return entry != nullptr ? std::optional(*entry) : std::nullopt;
 }
 
-void MemoryStore::put(const std::vector<StoreWrite>& writes) {
+bool MemoryStore::put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) {
   const std::lock_guard lock(space_->mutex);
-  for (const auto& write : writes) space_->write(write, clock_.wall());
-  space_->written.notify_all();
-}
-
-bool MemoryStore::compare_and_set(const StoreWrite& write, std::int64_t expected) {
-  const std::lock_guard lock(space_->mutex);
-  const auto* const entry = space_->look_up(write.key, clock_.wall());
-  if ((entry != nullptr ? entry->version : 0) != expected) return false;
-  space_->write(write, clock_.wall());
+  const auto now = clock_.wall();
+  if (!space_->hold(guards, now)) return false;
+  for (const auto& write : writes) space_->write(write, now);
   space_->written.notify_all();
   return true;
 }

@@ -14,8 +14,7 @@ class MemoryStore : public Store {
       : space_(std::move(space)), clock_(clock) {}
 
   std::optional<StoreEntry> get(const std::string& key) override;
-  void put(const std::vector<StoreWrite>& writes) override;
-  bool compare_and_set(const StoreWrite& write, std::int64_t expected) override;
+  bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override;
   bool erase(const std::string& key) override;
   std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
                                const std::string& after) override;

@@ -20,6 +20,11 @@ struct RedisAddress {
   std::string name_space = "stem";  ///< what every key begins with
   Duration timeout = std::chrono::seconds{5};  ///< for connecting, and for each reply
 
+  /// Whether both hold the same keys, as far as the addresses tell: a host may have several names.
+  bool same_place(const RedisAddress& other) const {
+    return host == other.host && port == other.port && path == other.path && database == other.database &&
+           name_space == other.name_space;
+  }
   /// For messages: without user and password.
   std::string shown() const;
 

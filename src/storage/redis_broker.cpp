@@ -89,24 +89,20 @@ Wake RedisBroker::clear_wake() {
 
 bool RedisBroker::keeps_records_of(const Store& store) const {
   const auto* const ours = dynamic_cast<const RedisStore*>(&store);
-  return ours != nullptr && &ours->client() == client_.get();
+  return ours != nullptr && ours->client().address().same_place(client_->address());
 }
 
-std::size_t RedisBroker::publish(std::span<const Envelope> jobs) { return *publish_with(jobs, nullptr, {}); }
+std::size_t RedisBroker::publish(std::span<const Envelope> jobs) { return *publish_guarded(jobs, {}, {}); }
 
-std::optional<std::size_t> RedisBroker::publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+std::optional<std::size_t> RedisBroker::publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
                                                         const std::vector<StoreWrite>& records) {
-  return publish_with(jobs, &guard, records);
-}
-
-std::optional<std::size_t> RedisBroker::publish_with(std::span<const Envelope> jobs, const StoreGuard* guard,
-                                                     const std::vector<StoreWrite>& records) {
-  if (jobs.empty() && records.empty() && guard == nullptr) return 0;
+  if (jobs.empty() && records.empty() && guards.empty()) return 0;
   const auto now = clock_.wall();
   RedisCommand words;
   words.add(micros(now)).add(client_->channel("jobs")).add(client_->channel("records"));
-  words.add(guard != nullptr ? guard->key : "").add(guard != nullptr ? std::to_string(guard->version) : "");
-  words.add(static_cast<std::int64_t>(jobs.size())).add(static_cast<std::int64_t>(records.size()));
+  words.add(static_cast<std::int64_t>(guards.size())).add(static_cast<std::int64_t>(jobs.size()));
+  words.add(static_cast<std::int64_t>(records.size()));
+  for (const auto& guard : guards) words.add(guard.key).add(guard.version);
   for (const auto& job : jobs) {
     if (job.priority < 0 || job.priority > 9)
       throw Error(Exit::usage, "priority must be 0 to 9, not " + std::to_string(job.priority));

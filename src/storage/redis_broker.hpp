@@ -21,7 +21,7 @@ class RedisBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
@@ -53,8 +53,6 @@ class RedisBroker : public Broker {
     int attempt = 0;
   };
 
-  std::optional<std::size_t> publish_with(std::span<const Envelope> jobs, const StoreGuard* guard,
-                                          const std::vector<StoreWrite>& records);
   std::optional<Lease> held(const Receipt& receipt);
   void drop(const Receipt& receipt);
   RedisCommand exchange_words(const RedisCommand& settlements, std::int64_t count, const Demand& demand,

@@ -132,6 +132,13 @@ local function live(key, now)
   if tonumber(expires) > 0 and tonumber(expires) <= now then return nil end
   return version, value
 end
+-- Whether `count` guards, from ARGV[at] on, hold.
+local function hold(at, count, now)
+  for i = at, at + count * 2 - 1, 2 do
+    if (live(ARGV[i], now) or '0') ~= ARGV[i + 1] then return false end
+  end
+  return true
+end
 local function drop(keys)
   many(1, keys, 'HDEL', ns..':values')
   many(1, keys, 'ZREM', ns..':keys')
@@ -143,13 +150,13 @@ end
 
 std::string RedisScript::text() const { return std::string(prelude) + body_; }
 
-// now, jobs' channel, records' channel, guard's key, guard's version or '', number of jobs, number of records;
+// now, jobs' channel, records' channel, number of guards, number of jobs, number of records; each guard: key, version;
 // each job: id, queue, priority, score or '', number of words, then the words: of a delayed job its wire, else fields
-// and values; each record: key, value, ttl. Returns how many were new, or -1 if the guard did not hold.
+// and values; each record: key, value, ttl. Returns how many were new, or -1 if a guard did not hold.
 constinit const RedisScript RedisScript::publish(R"lua(
-local now, count, records = tonumber(ARGV[1]), tonumber(ARGV[6]), tonumber(ARGV[7])
-if ARGV[5] ~= '' and live(ARGV[4], now) ~= ARGV[5] then return -1 end
-local names, at, i = {}, {}, 8
+local now, guards, count, records = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+if not hold(7, guards, now) then return -1 end
+local names, at, i = {}, {}, 7 + guards * 2
 for n = 1, count do
   names[n], at[n] = ARGV[i], i
   i = i + 5 + tonumber(ARGV[i + 4])
@@ -586,21 +593,15 @@ end
 return answer
 )lua");
 
-// now, records' channel; then key, value and ttl of each.
+// now, records' channel, number of guards; each: key, version; then each value: key, value, ttl. Returns 1, or 0 if a guard
+// did not hold.
 constinit const RedisScript RedisScript::put(R"lua(
-local list = {}
-for i = 3, #ARGV do list[i - 2] = ARGV[i] end
-write(tonumber(ARGV[1]), list)
-redis.call('PUBLISH', ARGV[2], '')
-return redis.status_reply('OK')
-)lua");
-
-// now, records' channel, key, value, ttl, expected version. Returns 1 or 0.
-constinit const RedisScript RedisScript::compare_and_set(R"lua(
-local now = tonumber(ARGV[1])
-if (live(ARGV[3], now) or '0') ~= ARGV[6] then return 0 end
-write(now, {ARGV[3], ARGV[4], ARGV[5]})
-redis.call('PUBLISH', ARGV[2], '')
+local now, guards = tonumber(ARGV[1]), tonumber(ARGV[3])
+if not hold(4, guards, now) then return 0 end
+local list, first = {}, 4 + guards * 2
+for i = first, #ARGV do list[i - first + 1] = ARGV[i] end
+write(now, list)
+if #list > 0 then redis.call('PUBLISH', ARGV[2], '') end
 return 1
 )lua");
 

@@ -14,7 +14,7 @@ class RedisScript {
   std::string text() const;
 
   static const RedisScript publish, exchange, promote, renew, next_due, find, depths, replay, purge, broadcast, listen;
-  static const RedisScript put, compare_and_set, erase, list, sweep;
+  static const RedisScript put, erase, list, sweep;
 
  private:
   const char* body_;

@@ -37,17 +37,12 @@ std::optional<StoreEntry> RedisStore::get(const std::string& key) {
   return entry;
 }
 
-void RedisStore::put(const std::vector<StoreWrite>& writes) {
-  if (writes.empty()) return;
-  auto all = words();
+bool RedisStore::put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) {
+  if (writes.empty() && guards.empty()) return true;
+  auto all = words().add(static_cast<std::int64_t>(guards.size()));
+  for (const auto& guard : guards) all.add(guard.key).add(guard.version);
   for (const auto& write : writes) all.add(write.key).add(write.value).add(write.ttl.count());
-  client_->run(RedisScript::put, all);
-}
-
-bool RedisStore::compare_and_set(const StoreWrite& write, std::int64_t expected) {
-  return client_->run(RedisScript::compare_and_set,
-                      words().add(write.key).add(write.value).add(write.ttl.count()).add(expected))
-             ->number() != 0;
+  return client_->run(RedisScript::put, all)->number() != 0;
 }
 
 bool RedisStore::erase(const std::string& key) {

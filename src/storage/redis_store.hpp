@@ -18,8 +18,7 @@ class RedisStore : public Store {
   RedisStore(std::shared_ptr<RedisClient> client, const Clock& clock) : client_(std::move(client)), clock_(clock) {}
 
   std::optional<StoreEntry> get(const std::string& key) override;
-  void put(const std::vector<StoreWrite>& writes) override;
-  bool compare_and_set(const StoreWrite& write, std::int64_t expected) override;
+  bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override;
   bool erase(const std::string& key) override;
   std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;

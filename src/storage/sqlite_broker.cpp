@@ -63,9 +63,7 @@ SqliteBroker::SqliteBroker(std::shared_ptr<SqliteDatabase> database, const Clock
       dead_in_(*database_,
                "SELECT job.key, id, wire, attempt, reason, meta, at FROM dead JOIN job USING(key) "
                "WHERE dead.key BETWEEN ? AND ? ORDER BY at DESC, dead.key DESC"),
-      why_dead_(*database_, "SELECT reason FROM dead WHERE key = ?"),
-      guard_(*database_,
-             "SELECT 1 FROM entry WHERE key = ? AND version = ? AND (expires IS NULL OR expires > ?)") {}
+      why_dead_(*database_, "SELECT reason FROM dead WHERE key = ?") {}
 
 BellWatch& SqliteBroker::watch() const {
   std::call_once(watched_, [this] { watch_ = std::make_unique<BellWatch>(jobs_bell_); });
@@ -96,27 +94,17 @@ std::vector<Broadcast> SqliteBroker::listen(std::vector<Listening>& channels, st
 
 bool SqliteBroker::keeps_records_of(const Store& store) const {
   const auto* const ours = dynamic_cast<const SqliteStore*>(&store);
-  return ours != nullptr && &ours->database() == database_.get();
+  // The file counts, not the connection: what is written by either is the same table.
+  return ours != nullptr && ours->database().path() == database_->path();
 }
 
 std::size_t SqliteBroker::publish(std::span<const Envelope> envelopes) {
-  return *publish_with(envelopes, nullptr, {});
+  return *publish_guarded(envelopes, {}, {});
 }
 
 std::optional<std::size_t> SqliteBroker::publish_guarded(std::span<const Envelope> envelopes,
-                                                         const StoreGuard& guard,
+                                                         const std::vector<StoreGuard>& guards,
                                                          const std::vector<StoreWrite>& records) {
-  return publish_with(envelopes, &guard, records);
-}
-
-bool SqliteBroker::holds(const StoreGuard& guard, WallTime now) {
-  auto rows = guard_.query(guard.key, guard.version, micros(now));
-  return rows.next();
-}
-
-std::optional<std::size_t> SqliteBroker::publish_with(std::span<const Envelope> envelopes,
-                                                      const StoreGuard* guard,
-                                                      const std::vector<StoreWrite>& records) {
   // All that takes time is done before others are kept waiting.
   std::vector<std::string> wires;
   for (const auto& envelope : envelopes) {
@@ -127,7 +115,7 @@ std::optional<std::size_t> SqliteBroker::publish_with(std::span<const Envelope> 
   std::size_t added = 0;
   {
     SqliteTransaction transaction(*database_, SqliteAccess::write);
-    if (guard != nullptr && !holds(*guard, clock_.wall())) return std::nullopt;
+    if (!entries_.hold(guards, clock_.wall())) return std::nullopt;
     // Inside: what is remembered of queues is guarded by the transaction's hold on the connection.
     try {
       jobs_.begin();

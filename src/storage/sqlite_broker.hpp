@@ -29,7 +29,7 @@ class SqliteBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const StoreGuard& guard,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
@@ -49,9 +49,6 @@ class SqliteBroker : public Broker {
  private:
   struct Cursor;
 
-  std::optional<std::size_t> publish_with(std::span<const Envelope> jobs, const StoreGuard* guard,
-                                          const std::vector<StoreWrite>& records);
-  bool holds(const StoreGuard& guard, WallTime now);
 
   /// Returns whether a job became ready or will before long. `records` are those to be written with it.
   bool settle(std::span<const Settlement> settled, WallTime now, std::vector<const StoreWrite*>& records,
@@ -82,7 +79,7 @@ class SqliteBroker : public Broker {
   SqliteEntries entries_;
   SqliteMessages messages_;
   SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_,
-      why_dead_, guard_;
+      why_dead_;
 };
 
 }  // namespace stem

@@ -16,7 +16,14 @@ SqliteEntries::SqliteEntries(SqliteDatabase& database)
       erase_(database, "DELETE FROM entry WHERE version BETWEEN ? AND ? AND expires <= ?"),
       forget_(database, "DELETE FROM expiry WHERE at = ? AND first = ?"),
       versions_(database,
-                "SELECT version FROM entry WHERE version BETWEEN ? AND ? ORDER BY version LIMIT ?") {}
+                "SELECT version FROM entry WHERE version BETWEEN ? AND ? ORDER BY version LIMIT ?"),
+      live_(database, "SELECT version FROM entry WHERE key = ? AND (expires IS NULL OR expires > ?)") {}
+
+bool SqliteEntries::hold(const std::vector<StoreGuard>& guards, WallTime now) {
+  return std::all_of(guards.begin(), guards.end(), [&](const StoreGuard& guard) {
+    return live_.number(guard.key, now.time_since_epoch().count()).value_or(0) == guard.version;
+  });
+}
 
 void SqliteEntries::put(std::span<const StoreWrite* const> writes, WallTime now) {
   if (writes.empty()) return;

@@ -18,6 +18,7 @@ class SqliteEntries {
   /// Writes are appended to the table and get consecutive versions: a batch with one time-to-live is one row
   /// of `expiry`, and sweep() need not look for what has expired.
   void put(std::span<const StoreWrite* const> writes, WallTime now);
+  bool hold(const std::vector<StoreGuard>& guards, WallTime now);
   bool erase(std::string_view key);
   struct Swept {
     std::size_t entries = 0;  ///< how many were deleted
@@ -37,7 +38,8 @@ class SqliteEntries {
   void drop_batch_of(const Expiring& gone);
 
   SqliteInsertion replace_;
-  SqliteStatement latest_, expire_, batch_, any_, expiring_, remove_, expired_, erase_, forget_, versions_;
+  SqliteStatement latest_, expire_, batch_, any_, expiring_, remove_, expired_, erase_, forget_, versions_,
+      live_;
 };
 
 }  // namespace stem

@@ -51,25 +51,15 @@ std::optional<StoreEntry> SqliteStore::get(const std::string& key) {
   return look_up(key);
 }
 
-void SqliteStore::put(const std::vector<StoreWrite>& writes) {
-  if (writes.empty()) return;
+bool SqliteStore::put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) {
+  if (writes.empty() && guards.empty()) return true;
   std::vector<const StoreWrite*> all;
   for (const auto& write : writes) all.push_back(&write);
   {
     SqliteTransaction transaction(*database_, SqliteAccess::write);
-    entries_.put(all, clock_.wall());
-    transaction.commit();
-  }
-  bell_.ring();
-}
-
-bool SqliteStore::compare_and_set(const StoreWrite& write, std::int64_t expected) {
-  {
-    SqliteTransaction transaction(*database_, SqliteAccess::write);
-    const auto current = look_up(write.key);
-    if ((current ? current->version : 0) != expected) return false;
-    const auto* const one = &write;
-    entries_.put({&one, 1}, clock_.wall());
+    const auto now = clock_.wall();
+    if (!entries_.hold(guards, now)) return false;
+    entries_.put(all, now);
     transaction.commit();
   }
   bell_.ring();

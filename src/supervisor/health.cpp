@@ -184,7 +184,7 @@ class Check {
     const auto line = answer.at("statusText").get<std::string>();
     if (!answer.at("stuck").empty())
       complain("no progress: " + answer.at("stuck").front().get<std::string>());
-    if (answer.at("state") == "starting") complain("the worker is not ready yet: " + line);
+    if (answer.at("state") == "starting") complain("the " + query_.what + " is not ready yet: " + line);
     // A shim looks after a program that has a broker of its own.
     if (answer.at("child").is_null() && !*health_.broker_connected)
       complain("the " + query_.what + " cannot reach its broker: " + line);

@@ -43,7 +43,7 @@ TEST_CASE("schedule file: an error names file, line and schedule") {
             .message.starts_with("s.yaml:4: schedule 'a': the name is taken, by line 1"));
   CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n  timezone: Europe/Berlim\n")
             .message.starts_with("s.yaml:4: schedule 'a': 'Europe/Berlim' is not a time zone"));
-  CHECK(file_refused("- name: a\n  name: b\n").message.starts_with("s.yaml:2: key 'name' is there twice"));
+  CHECK(file_refused("- name: a\n  name: b\n").message.starts_with("s.yaml:2: schedule 'a': key 'name' is there twice"));
   CHECK(file_refused("- [\n").message.starts_with("s.yaml:"));
   CHECK(file_refused("- [\n").says("not readable as YAML or JSON"));
   CHECK(file_refused("").says("the file is empty"));
@@ -57,6 +57,38 @@ TEST_CASE("schedule file: an error names file, line and schedule") {
   CHECK(file_refused("- 5\n").says("a schedule is an object"));
   CHECK(file_refused("- <<: {a: 1}\n").says("merge keys"));
   CHECK(file_refused("- ? [a]\n  : b\n").says("a key must be text"));
+}
+
+TEST_CASE("schedule file: plain values are those of YAML 1.2's core schema, and none is changed silently") {
+  const auto value = [](const std::string& text) {
+    return read_schedules("s.yaml", "- {name: a, task: t, schedule: '@daily', args: {x: " + text + "}}\n")[0].entry.args["x"];
+  };
+  CHECK(value("18446744073709551615") == 18446744073709551615ULL);
+  CHECK(value("18446744073709551615").is_number_unsigned());
+  CHECK(value("-9223372036854775808") == INT64_MIN);
+  CHECK(value("+12") == 12);
+  CHECK(value("012") == 12);
+  CHECK(value("0x1F") == 31);
+  CHECK(value("0o17") == 15);
+  CHECK(value("-1.5e3") == -1500.0);
+  CHECK(value(".5") == 0.5);
+  CHECK(value("1.") == 1.0);
+  CHECK(value("1.0").is_number_float());
+  CHECK(value("1e3") == 1000.0);
+  for (const char* text : {"yes", "-", "--1", "+-1", "-x", "1_000", "1e", "1e+", ".", "-.", "0x", "0xg", "0o8", "0b1", "-inf", "inf", "nan",
+                           "-infinity", "12:30", "1.2.3", "-0x1", "NuLL", "tRUE"})
+    CHECK(value(text) == text);
+  CHECK(value("'1'") == "1");
+  const auto refused = [](const std::string& text) {
+    return file_refused("- name: a\n  task: t\n  schedule: '@daily'\n  args:\n    x: " + text + "\n");
+  };
+  CHECK(refused(".inf").message.starts_with("s.yaml:5: schedule 'a': the number '.inf' is infinite"));
+  CHECK(refused("-.Inf").says("put it in quotes if it is text"));
+  CHECK(refused(".nan").says("is none, which JSON cannot say"));
+  CHECK(refused("18446744073709551616").says("does not fit into 64 bits"));
+  CHECK(refused("-9223372036854775809").says("does not fit into 64 bits"));
+  CHECK(refused("0xFFFFFFFFFFFFFFFFF").says("does not fit into 64 bits"));
+  CHECK(refused("1e999").says("is too large or too small"));
 }
 
 TEST_CASE("schedule file: aliases that multiply, a value that holds itself, and endless nesting come to an end") {

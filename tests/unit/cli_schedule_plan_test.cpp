@@ -18,6 +18,7 @@ namespace {
 
 constexpr auto start = WallTime{std::chrono::sys_days{std::chrono::year{2025} / 1 / 2}};
 using Kind = PlannedChange::Kind;
+using For = OpenedBook::For;
 
 struct Bench {
   static std::shared_ptr<Store> store_of_its_own() {
@@ -102,6 +103,7 @@ TEST_CASE("plan: enabling one that has had its one run lets it run once more") {
   Bench bench;
   bench.apply("- {name: a, task: t, schedule: 'every:5m', runOnce: true}\n");
   ScheduleRun run;
+  run.begin(bench.book.find("a")->entry);
   run.slot = run.last_slot = start + 5min;
   bench.store->put({{ScheduleBook::run_key("a"), to_wire(run), {}}});
   auto booked = *bench.book.find("a");
@@ -125,7 +127,7 @@ TEST_CASE("opened book: without a store the commands work on a file, whole or no
   Config config;
   config.schedule_file = dir / "s.json";
   const auto edit = [&](const std::string& text) {
-    OpenedBook book(config);
+    OpenedBook book(config, For::writing);
     book.commit(plan_apply(*book, read_schedules("f", text), start).edit);
   };
   edit(two);
@@ -134,16 +136,41 @@ TEST_CASE("opened book: without a store the commands work on a file, whole or no
   edit(two);
   CHECK(content_of(config.schedule_file) == written);
   {
-    OpenedBook book(config);
+    OpenedBook book(config, For::writing);
     CHECK(book->all().size() == 2);
-    const auto second = error_of([&] { OpenedBook other(config); });
+    const auto second = error_of([&] { OpenedBook other(config, For::writing); });
     CHECK(second.status == 75);
-    CHECK(second.says("another command works on the schedules"));
+    CHECK(second.says("another command changes the schedules"));
+    // Whoever only looks does not wait.
+    CHECK(OpenedBook(config, For::reading)->all().size() == 2);
     book.commit(plan_removal(*book, {"a"}).edit);
   }
   CHECK(read_schedules("s", content_of(config.schedule_file)).size() == 1);
   dir.file("s.json", "- name: 5\n");
-  CHECK(error_of([&] { OpenedBook book(config); }).status == 65);
+  CHECK(error_of([&] { OpenedBook book(config, For::writing); }).status == 65);
   config.schedule_file = dir / "none/s.json";
-  CHECK(error_of([&] { OpenedBook book(config); }).status == 73);
+  CHECK(error_of([&] { OpenedBook book(config, For::writing); }).status == 73);
+}
+
+TEST_CASE("opened book: a file keeps its mode and its symbolic link, and who reads it writes nothing beside it") {
+  TempDir dir;
+  std::filesystem::create_directories(dir / "real");
+  dir.file("real/s.json", "[]");
+  REQUIRE(chmod((dir / "real/s.json").c_str(), 0640) == 0);
+  std::filesystem::create_symlink(dir / "real/s.json", dir / "s.json");
+  Config config;
+  config.schedule_file = dir / "s.json";
+  CHECK(OpenedBook(config, For::reading)->all().empty());
+  CHECK_FALSE(std::filesystem::exists(dir / "real/s.json.lock"));
+  CHECK_FALSE(std::filesystem::exists(dir / "s.json.lock"));
+  dir.file("real/s.json.new", "left behind by one who was killed");
+  {
+    OpenedBook book(config, For::writing);
+    book.commit(plan_apply(*book, read_schedules("f", two), start).edit);
+  }
+  CHECK(std::filesystem::is_symlink(dir / "s.json"));
+  CHECK(read_schedules("s", content_of(dir / "real/s.json")).size() == 2);
+  struct stat file {};
+  REQUIRE(stat((dir / "real/s.json").c_str(), &file) == 0);
+  CHECK((file.st_mode & 07777) == 0640);
 }

@@ -1,6 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <fstream>
+#include <iterator>
+
 #include "core/cron.hpp"
+#include "core/zone_file.hpp"
 #include "error_of.hpp"
 
 using namespace stem;
@@ -194,11 +198,72 @@ TEST_CASE("time zone: half an hour of summer time, and a day that never was") {
   CHECK(runs("0 12 * * *", "2011-12-29T22:00:00Z", 2, "Pacific/Apia") == Times{"2011-12-30T10:00:00", "2011-12-30T22:00:00"});
 }
 
+TEST_CASE("time zone: changes that its file does not list follow the rule at its end, for ever") {
+  CHECK(runs("0 9 * * *", "2040-07-15T12:00:00Z", 1, "Europe/Berlin") == Times{"2040-07-16T07:00:00"});
+  CHECK(runs("0 9 * * *", "2040-01-15T12:00:00Z", 1, "Europe/Berlin") == Times{"2040-01-16T08:00:00"});
+  CHECK(runs("0 9 * * *", "2040-01-15T12:00:00Z", 1, "Australia/Sydney") == Times{"2040-01-15T22:00:00"});
+  // 2045-03-26, 02:00 becomes 03:00.
+  CHECK(runs("30 2 * * *", "2045-03-25T00:00:00Z", 3, "Europe/Berlin") ==
+        Times{"2045-03-25T01:30:00", "2045-03-26T01:00:00", "2045-03-27T00:30:00"});
+  CHECK(runs("30 2 * * *", "2045-10-28T12:00:00Z", 2, "Europe/Berlin") == Times{"2045-10-29T00:30:00", "2045-10-30T01:30:00"});
+  // No summer time since 2016.
+  CHECK(runs("0 9 * * *", "2300-07-15T00:00:00Z", 1, "Europe/Istanbul") == Times{"2300-07-15T06:00:00"});
+  // A day that comes once in 400 years with that weekday: far away is found at once.
+  CHECK(runs("0 0 29 2 *", "8896-03-01T00:00:00Z", 1, "Europe/Berlin") == Times{"8904-02-28T23:00:00"});
+}
+
+TEST_CASE("zone rule: names, offsets, dates and hours as POSIX and RFC 9636 write them") {
+  const auto offset = [](const char* rule, const char* time) { return ZoneRule::parse(rule).at(parse_time(time)).offset; };
+  const auto begin = [](const char* rule, const char* time) { return format_time(ZoneRule::parse(rule).at(parse_time(time)).begin); };
+  CHECK(offset("<+0330>-3:30", "2040-01-01T00:00:00Z") == 3h + 30min);
+  CHECK(offset("EST5EDT,M3.2.0,M11.1.0", "2040-07-01T00:00:00Z") == -4h);
+  CHECK(begin("EST5EDT,M3.2.0,M11.1.0", "2040-07-01T00:00:00Z") == "2040-03-11T07:00:00.000Z");
+  CHECK(begin("EST5EDT,M3.2.0,M11.1.0", "2040-01-01T00:00:00Z") == "2039-11-06T06:00:00.000Z");
+  // The South's summer is over the new year; half an hour of it; Ireland's winter is what is moved.
+  CHECK(offset("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", "2040-12-31T20:00:00Z") == 11h);
+  CHECK(offset("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0", "2041-06-01T00:00:00Z") == 10h + 30min);
+  CHECK(offset("IST-1GMT0,M10.5.0,M3.5.0/1", "2040-12-31T00:00:00Z") == 0h);
+  CHECK(offset("IST-1GMT0,M10.5.0,M3.5.0/1", "2040-07-01T00:00:00Z") == 1h);
+  // Hours before and after the day.
+  CHECK(begin("<-02>2<-01>,M3.5.0/-1,M10.5.0/0", "2040-07-01T00:00:00Z") == "2040-03-25T01:00:00.000Z");
+  CHECK(begin("EET-2EEST,M4.5.5/0,M10.5.4/24", "2040-12-01T00:00:00Z") == "2040-10-25T21:00:00.000Z");
+  // Days of the year, without and with 29 February; always summer.
+  CHECK(begin("A" "AA0BBB,J60/0,J300", "2040-07-01T00:00:00Z") == "2040-03-01T00:00:00.000Z");
+  CHECK(begin("AAA0BBB,59/0,300", "2040-07-01T00:00:00Z") == "2040-02-29T00:00:00.000Z");
+  for (const char* time : {"2040-01-01T00:00:00Z", "2040-12-31T23:59:59Z", "2041-01-01T05:00:00Z"})
+    CHECK(offset("XXX3EDT4,0/0,J365/23", time) == -4h);
+  for (const char* bad : {"", "AB1", "CET", "CET-1CEST", "CET-1CEST,M3.5.0", "CET-1CEST,M13.5.0,M10.5.0", "CET-1CEST,M3.6.0,M10.5.0",
+                          "CET-1CEST,M3.5.7,M10.5.0", "CET-1CEST,J0,M10.5.0", "CET-1CEST,M3.5.0,M10.5.0/168", "CET-1CEST,M3.5.0,M10.5.0x",
+                          "<CET-1", "CET-25", "CET-1:60", "CET-99999999999999999999"}) {
+    CAPTURE(bad);
+    CHECK(error_of([&] { ZoneRule::parse(bad); }).status == 65);
+  }
+}
+
+TEST_CASE("zone file: one that is cut off anywhere, or changed anywhere, is refused or read, and nothing worse") {
+  std::ifstream file("/usr/share/zoneinfo/Europe/Berlin", std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  REQUIRE(ZoneFile::parse(bytes).at(parse_time("2040-07-01T00:00:00Z")).offset == 2h);
+  for (std::size_t length = 0; length < bytes.size() - 1; ++length) CHECK(error_of([&] { ZoneFile::parse(bytes.substr(0, length)); }).status == 65);
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    auto changed = bytes;
+    changed[i] = static_cast<char>(~changed[i]);
+    try {
+      (void)ZoneFile::parse(changed).at(parse_time("2040-07-01T00:00:00Z"));
+    } catch (const Error& error) {
+      CHECK(static_cast<int>(error.code()) == 65);
+    }
+  }
+}
+
 TEST_CASE("time zone: an unknown one is refused with the nearest name") {
   const auto failed = error_of([] { TimeZone::named("Europe/Berlim"); });
   CHECK(failed.status == 65);
   CHECK(failed.says("'Europe/Berlim' is not a time zone; did you mean Europe/Berlin?"));
   CHECK(error_of([] { TimeZone::named("../../etc/passwd"); }).status == 65);
+  CHECK(error_of([] { TimeZone::named("/etc/passwd"); }).status == 65);
+  CHECK(error_of([] { TimeZone::named("Europe"); }).status == 65);
+  CHECK(error_of([] { TimeZone::named("tzdata.zi"); }).status == 65);
   CHECK(TimeZone::named("Etc/UTC").name() == "UTC");
 }
 

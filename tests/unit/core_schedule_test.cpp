@@ -145,6 +145,7 @@ TEST_CASE("schedule: every form is read back as it was written") {
     CHECK_FALSE(first.schedule.text().empty());
   }
   ScheduleRun run;
+  run.since = at("2024-01-01T00:00:00Z");
   run.slot = run.last_slot = at("2025-01-01T00:00:00Z");
   run.last_run = at("2025-01-01T00:00:00.123456Z");
   run.drift = 1500us;
@@ -165,6 +166,7 @@ TEST_CASE("schedule: what cannot be read is refused with the key and the rule") 
   CHECK(refused({{"kind", "intervall"}}).says("did you mean interval?"));
   CHECK(refused({{"kind", "interval"}}).says("needs the key 'every'"));
   CHECK(refused({{"kind", "interval"}, {"every", 30}}).says("every must be text"));
+  CHECK(refused({{"kind", "interval"}, {"every", "1h"}, {"everyMs", 1000}}).says("every is there twice, also as everyMs"));
   CHECK(refused({{"kind", "interval"}, {"everyMs", -1}}).says("whole number of milliseconds"));
   CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startat", "x"}}).says("did you mean startAt?"));
   CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startAt", "tomorrow"}}).says("startAt: "));
@@ -181,6 +183,27 @@ TEST_CASE("schedule: what cannot be read is refused with the key and the rule") 
   CHECK(refused("{not json").says("neither JSON nor a cron line"));
 }
 
+TEST_CASE("schedule: a cron line keeps its description") {
+  const auto schedule = Schedule::parse({{"kind", "cron"}, {"expression", "0 4 * * *"}, {"description", "while all sleep"}});
+  CHECK(schedule.to_json()["description"] == "while all sleep");
+  CHECK(Schedule::parse(schedule.to_json()).to_json() == schedule.to_json());
+}
+
+TEST_CASE("schedule entry: what became of it belongs to the time since it came into force") {
+  auto mine = entry("every:1h", {{"runOnce", true}});
+  mine.since = at("2025-01-01T00:00:00Z");
+  ScheduleRun run;
+  run.begin(mine);
+  run.slot = run.last_slot = at("2030-01-01T00:00:00Z");
+  run.runs = 3;
+  CHECK_FALSE(next_slot(mine, run));
+  mine.since = at("2025-01-02T00:00:00Z");
+  CHECK(next_slot(mine, run) == at("2025-01-02T01:00:00Z"));
+  run.begin(mine);
+  CHECK(run.runs == 3);
+  CHECK_FALSE(run.slot);
+}
+
 TEST_CASE("schedule entry: unknown, missing and misshapen keys are refused") {
   const auto with = [](const Json& more) { return error_of([&] { entry("every:1m", more); }); };
   CHECK(with({{"quue", "a"}}).says("unknown key 'quue'; did you mean queue?"));
@@ -190,6 +213,9 @@ TEST_CASE("schedule entry: unknown, missing and misshapen keys are refused") {
   CHECK(with({{"enabled", "yes"}}).says("enabled must be true or false"));
   CHECK(with({{"priority", 10}}).says("whole number from 0 to 9"));
   CHECK(with({{"jitter", "5"}}).says("jitter: '5' is not a duration"));
+  CHECK(with({{"jitter", 5}}).says("jitter must be text"));
+  CHECK(with({{"jitter", "5m"}, {"jitterMs", 1}}).says("jitter is there twice, also as jitterMs"));
+  CHECK(with({{"jitterMs", "5m"}}).says("jitterMs must be a whole number"));
   CHECK(with({{"expireAt", 5}}).says("expireAt must be text"));
   CHECK(with({{"timezone", "Mars/Base"}}).says("is not a time zone"));
   CHECK(with({{"name", std::string(91, 'a')}}).says("longer than 90"));

@@ -142,6 +142,28 @@ EVERY_STORE("store: compare-and-set writes only over the version that was read")
   CHECK(rig.store().compare_and_set({"a", "3", {}}, 0));
 }
 
+EVERY_STORE("store: a guarded write happens whole, or not at all where one guard does not hold") {
+  Rig rig;
+  auto& store = rig.store();
+  store.put({{"lock", "mine", 5s}, {"revision", "1", {}}});
+  const StoreGuard lock{"lock", store.get("lock")->version}, revision{"revision", store.get("revision")->version};
+  const auto write = [&](const std::string& value, const std::vector<StoreGuard>& guards) {
+    return store.put_guarded({{"a", value, {}}, {"b", value, {}}}, guards);
+  };
+  CHECK(write("1", {lock, revision, {"absent", 0}}));
+  CHECK_FALSE(write("2", {lock, {"revision", revision.version + 1}}));
+  CHECK_FALSE(write("2", {{"revision", 0}}));
+  CHECK_FALSE(write("2", {{"absent", 1}}));
+  rig.clock.move(5s);
+  CHECK_FALSE(write("2", {revision, lock}));
+  CHECK(store.get("a")->value == "1");
+  CHECK(store.get("b")->value == "1");
+  CHECK(write("3", {revision, {"lock", 0}}));
+  CHECK(store.get("b")->value == "3");
+  CHECK(store.put_guarded({}, {revision}));
+  CHECK_FALSE(store.put_guarded({}, {lock}));
+}
+
 EVERY_STORE("store: of many who count up by compare-and-set none is overwritten") {
   Rig rig;
   const auto count_up = [&] {
