@@ -1,5 +1,6 @@
 """The scheduler as a service: what systemd does with one that lives, hangs or dies."""
 
+import contextlib
 import json
 import os
 import random
@@ -171,65 +172,208 @@ def test_many_who_apply_files_at_the_same_time_all_succeed(stage, tmp):
     assert len(execute(["stem", "schedule", "list", "--json"], env=env).json()) == 6, said
 
 
-# One scheduler leads, one stands by; whichever leads is killed, again and again, while a worker runs what they publish.
-@allow(seconds=150)
-def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
-    seed = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
-    chance = random.Random(seed)
-    env = stage.environment(STEM_BROKER_URL=f"sqlite://{tmp}/stem.db", STEM_RUNTIME_DIR=f"{tmp}/run",
-                            STEM_SCHEDULER_LOCK_PERIOD="1s", STEM_SCHEDULER_CATCH_UP="all")
-    log = open(tmp / "log", "ab")
-
-    def start(*words):
-        return subprocess.Popen(["stem", *words], env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def stem(*words, **more):
-        ran = execute(["stem", *words], env=env, **more)
-        assert ran.rc == 0, f"{words}: {ran}\n{(tmp / 'log').read_text()[-3000:]}"
-        return ran
-
-    def is_up(name):
-        health = json.loads(execute(["stem", "scheduler", "healthcheck", "--node", name, "--json"], env=env).stdout)
-        return health["status"] == "ok"
-
-    (tmp / "s.json").write_text(json.dumps({"schedules": [
-        {"name": f"s{n}", "task": "effect.append", "schedule": "every:100ms",
-         "args": {"file": str(tmp / "effects"), "text": f"s{n}"}} for n in range(5)]}))
-    stem("schedule", "apply", "-f", str(tmp / "s.json"), "--yes")
-    processes = {"worker": start("worker", "start", "--concurrency", "4", "--app", str(stage.built("tests/modules/libeffects.so")))}
-    for name in ("one", "two"):
-        processes[name] = start("scheduler", "start", "--node", name)
+@contextlib.contextmanager
+def redis_server(tmp):
+    """The address of a Redis of one's own."""
+    path = tmp / "redis.sock"
+    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", path, "--dir", tmp, "--save", "", "--appendonly", "yes"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        for name in ("one", "two"):
-            wait_until(lambda: is_up(name), 20, f"{name} is up")
-        for _ in range(10):
-            time.sleep(0.3 + chance.random() * 1.2)  # the instant is the experiment
-            victim = chance.choice(("one", "two"))
-            if chance.random() < 0.3:  # it hangs until another leads, and then goes on where it was
-                processes[victim].send_signal(signal.SIGSTOP)
-                time.sleep(2.2)
-                processes[victim].send_signal(signal.SIGCONT)
-                continue
-            processes[victim].kill()
-            processes[victim].wait()
-            processes[victim] = start("scheduler", "start", "--node", victim)
-        stem("schedule", "disable", *(f"s{n}" for n in range(5)))
-        wait_until(lambda: sum(q["ready"] + q["delayed"] + q["leased"] for q in stem("queues", "--json").json()) == 0, 30,
-                   f"all jobs have ended (seed {seed})")
-        text = (tmp / "effects").read_text().split()
-        for row in stem("schedule", "list", "--json").json():
-            name, status = row["name"], row["status"]
-            seen = text.count(name)
-            since = stem("schedule", "show", name).json()["status"]["createdAt"]
-            passed = round((instant(status["lastSlot"]) - instant(since)) / 0.1)
-            assert status["runs"] == passed, f"{name}: {status['runs']} runs of {passed} slots (seed {seed})"
-            assert seen == passed, f"{name}: {seen} effects of {passed} slots (seed {seed})"
-            assert passed > 50, f"{name}: only {passed} slots: this proved nothing"
+        wait_until(lambda: execute(["redis-cli", "-s", str(path), "ping"]).stdout.strip() == "PONG", 20, "Redis answers")
+        yield f"redis+socket://{path}"
     finally:
-        for process in processes.values():
+        server.kill()
+        server.wait()
+
+
+class Processes:
+    """Programs of the host over one store; each has a log of its own."""
+
+    def __init__(self, stage, tmp, url, **more):
+        self.tmp, self.running = tmp, {}
+        self.env = stage.environment(STEM_BROKER_URL=url, STEM_RUNTIME_DIR=f"{tmp}/run", **more)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.running.values():
             process.kill()
             process.wait()
-        log.close()
+
+    def start(self, name, *words):
+        with open(self.tmp / f"{name}.log", "ab") as log:
+            self.running[name] = subprocess.Popen(["stem", *words], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start_scheduler(self, name):
+        self.start(name, "scheduler", "start", "--node", name)
+
+    def kill(self, name):
+        self.running[name].kill()
+        self.running[name].wait()
+
+    def log(self, name):
+        return (self.tmp / f"{name}.log").read_text(errors="replace")
+
+    def terms(self, name):
+        """How often it has begun to lead."""
+        return self.log(name).count("leading: this scheduler publishes from now on")
+
+    def is_up(self, name):
+        return json.loads(self.run("scheduler", "healthcheck", "--node", name, "--json", rc=None).stdout)["status"] == "ok"
+
+    def run(self, *words, rc=0, **more):
+        ran = execute(["stem", *words], env=self.env, **more)
+        logs = "".join(f"--- {name}\n{self.log(name)[-1500:]}" for name in self.running)
+        assert rc is None or ran.rc == rc, f"{words}: {ran}\n{logs}"
+        return ran
+
+
+def seeded():
+    seed = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+    return seed, random.Random(seed)
+
+
+# One scheduler leads, one stands by; whichever leads is killed, or stopped and let go on, again and again, while a worker
+# runs what they publish.
+@allow(seconds=150)
+def test_after_kills_of_the_leader_every_slot_has_run_exactly_once(stage, tmp):
+    every_slot_runs_once(stage, tmp, f"sqlite://{tmp}/stem.db")
+
+
+@allow(seconds=150)
+def test_after_kills_of_the_leader_every_slot_has_run_exactly_once_on_redis(stage, tmp):
+    with redis_server(tmp) as url:
+        every_slot_runs_once(stage, tmp, url)
+
+
+def every_slot_runs_once(stage, tmp, url):
+    seed, chance = seeded()
+    with Processes(stage, tmp, url, STEM_SCHEDULER_LOCK_PERIOD="1s", STEM_SCHEDULER_CATCH_UP="all") as all:
+        (tmp / "s.json").write_text(json.dumps({"schedules": [
+            {"name": f"s{n}", "task": "effect.append", "schedule": "every:100ms",
+             "args": {"file": str(tmp / "effects"), "text": f"s{n}"}} for n in range(5)]}))
+        all.run("schedule", "apply", "-f", str(tmp / "s.json"), "--yes")
+        all.start("worker", "worker", "start", "--concurrency", "4", "--app", str(stage.built("tests/modules/libeffects.so")))
+        for name in ("one", "two"):
+            all.start_scheduler(name)
+        for name in ("one", "two"):
+            wait_until(lambda: all.is_up(name), 20, f"{name} is up")
+        for _ in range(12):
+            time.sleep(0.1 + chance.random() * 1.4)  # the instant is the experiment
+            victim = chance.choice(("one", "two"))
+            if chance.random() < 0.4:  # it hangs until another leads, and then goes on where it was
+                all.running[victim].send_signal(signal.SIGSTOP)
+                time.sleep(0.5 + chance.random() * 2)
+                all.running[victim].send_signal(signal.SIGCONT)
+                continue
+            all.kill(victim)
+            all.start_scheduler(victim)
+        all.run("schedule", "disable", *(f"s{n}" for n in range(5)))
+        # Nothing is published after that, so the counts are final.
+        runs = {row["name"]: row["status"] for row in all.run("schedule", "list", "--json").json()}
+        wait_until(lambda: sum(q["ready"] + q["delayed"] + q["leased"] for q in all.run("queues", "--json").json()) == 0, 60,
+                   f"all jobs have ended (seed {seed})")
+        text = (tmp / "effects").read_text().split()
+        assert {row["name"]: row["status"] for row in all.run("schedule", "list", "--json").json()} == runs, seed
+        for name, status in runs.items():
+            passed = round((instant(status["lastSlot"]) - instant(status["createdAt"])) / 0.1)
+            assert status["runs"] == passed, f"{name}: {status['runs']} runs of {passed} slots (seed {seed})"
+            assert text.count(name) == passed, f"{name}: {text.count(name)} effects of {passed} slots (seed {seed})"
+            assert passed > 50, f"{name}: only {passed} slots: this proved nothing"
+        assert all.terms("one") + all.terms("two") >= 3, "the lead has changed"
+
+
+@allow(seconds=120)
+def test_another_leads_within_two_lock_periods_of_the_leaders_end(stage, tmp):
+    with redis_server(tmp) as redis:
+        for kind, url in (("sqlite", f"sqlite://{tmp}/stem.db"), ("redis", redis)):
+            for number in (signal.SIGKILL, signal.SIGSTOP):
+                place = tmp / f"{kind}-{number.name}"
+                place.mkdir()
+                another_takes_over(stage, place, url, number)
+
+
+def another_takes_over(stage, tmp, url, number):
+    period = 3
+    with Processes(stage, tmp, url, STEM_SCHEDULER_LOCK_PERIOD=f"{period}s") as all:
+        for name in ("one", "two"):
+            all.start_scheduler(name)
+        wait_until(lambda: all.is_up("one") and all.is_up("two"), 20, "both are up")
+        wait_until(lambda: all.terms("one") + all.terms("two") == 1, 20, "one leads")
+        leader, other = ("one", "two") if all.terms("one") else ("two", "one")
+        wait_until(lambda: "standing by" in all.log(other), 20, "the other stands by")
+        time.sleep(0.7)  # somewhere between two renewals
+        began = time.monotonic()
+        all.running[leader].send_signal(number)
+        wait_until(lambda: all.terms(other) == 1, 20, "the other leads")
+        took = time.monotonic() - began
+        assert took <= 2 * period, f"{url} {number.name}: {took:.1f} s"
+        if number == signal.SIGSTOP:
+            all.running[leader].send_signal(signal.SIGCONT)
+            wait_until(lambda: "no longer leading" in all.log(leader), 20, "it notices")
+            assert all.terms(leader) == 1 and all.terms(other) == 1
+        # For the next pair the lock is free.
+        all.running[other].terminate()
+        all.running[other].wait(20)
+
+
+@allow(seconds=120)
+def test_an_apply_that_is_killed_has_done_all_or_nothing_and_one_that_is_repeated_nothing_more(stage, tmp):
+    apply_is_whole(stage, tmp, f"sqlite://{tmp}/stem.db")
+
+
+@allow(seconds=120)
+def test_an_apply_is_whole_on_redis_too(stage, tmp):
+    with redis_server(tmp) as url:
+        apply_is_whole(stage, tmp, url)
+
+
+def apply_is_whole(stage, tmp, url):
+    seed, chance = seeded()
+    count = 500
+    with Processes(stage, tmp, url) as all:
+        for every in ("1m", "2m"):
+            (tmp / every).write_text(json.dumps([{"name": f"s{n}", "task": "t", "schedule": f"every:{every}"} for n in range(count)]))
+        began = time.monotonic()
+        assert f"{count} added" in all.run("schedule", "apply", "-f", str(tmp / "1m"), "-y").stdout
+        whole = time.monotonic() - began
+        assert f"{count} unchanged" in all.run("schedule", "apply", "-f", str(tmp / "1m"), "-y").stdout
+        seen = set()
+        for n in range(12):
+            running = subprocess.Popen(["stem", "schedule", "apply", "-f", str(tmp / ("1m", "2m")[n % 2]), "-y"], env=all.env,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(whole * (0.3 + chance.random()))  # the instant is the experiment
+            running.kill()
+            running.wait()
+            kinds = [row["schedule"]["every"] for row in all.run("schedule", "list", "--json").json()]
+            assert len(kinds) == count and len(set(kinds)) == 1, f"{len(kinds)} of {set(kinds)} (seed {seed})"
+            seen.add(kinds[0])
+        before = all.run("schedule", "list", "--json").stdout
+        rows = [f"- name: s{n}\n  task: t\n  schedule: every:{'3m' if n != 400 else '3parsecs'}\n" for n in range(count)]
+        (tmp / "bad.yaml").write_text("".join(rows))
+        failed = all.run("schedule", "apply", "-f", str(tmp / "bad.yaml"), "-y", rc=65)
+        assert f"{tmp}/bad.yaml:{400 * 3 + 3}: schedule 's400': every: '3parsecs' is not a duration" in failed.stderr, failed
+        unseen = [{k: v for k, v in row.items() if k != "status"} for row in json.loads(before)]
+        after = [{k: v for k, v in row.items() if k != "status"} for row in all.run("schedule", "list", "--json").json()]
+        assert after == unseen, "nothing was applied"
+
+
+def test_a_scheduler_says_when_a_run_and_its_record_cannot_be_one_commit(stage, tmp):
+    warning = "jobs and schedules are kept in two systems"
+    (tmp / "link.db").symlink_to(tmp / "jobs.db")
+    for name, store, warned in (("a", tmp / "other.db", True), ("b", tmp / "link.db", False), ("c", tmp / "jobs.db", False)):
+        with Processes(stage, tmp, f"sqlite://{tmp}/jobs.db", STEM_SCHEDULE_STORE_URL=f"sqlite://{store}") as all:
+            all.start_scheduler(name)
+            wait_until(lambda: all.is_up(name), 20, f"{name} is up")
+            assert (warning in all.log(name)) == warned, all.log(name)
+
+
+def test_the_name_of_a_scheduler_stands_in_the_names_of_its_files(stage, tmp):
+    (tmp / "mine.env").write_text("STEM_SCHEDULER_CATCH_UP=some\n")
+    env = stage.environment(STEM_ENV_FILE=f"{tmp}/%n.env", STEM_BROKER_URL=f"sqlite://{tmp}/stem.db", STEM_RUNTIME_DIR=f"{tmp}/run")
+    failed = execute(["stem", "scheduler", "start", "--node", "mine"], env=env, timeout=20)
+    assert failed.rc == 78 and "STEM_SCHEDULER_CATCH_UP" in failed.stderr, failed
 
 
 def instant(text):

@@ -78,6 +78,7 @@ TEST_CASE("schedule: once means once, until it comes into force anew; disabled m
   auto e = entry("0 * * * *", {{"runOnce", true}});
   ScheduleRun run;
   CHECK(shown(next_slot(e, run)) == "2025-01-01T01:00:00.000Z");
+  run.begin(e);
   run.slot = run.last_slot = at("2025-01-01T01:00:00Z");
   CHECK(shown(next_slot(e, run)) == "never");
   e.since = at("2025-02-01T00:00:00Z");

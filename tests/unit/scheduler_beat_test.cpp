@@ -117,6 +117,28 @@ struct Bench {
 
 using Ids = std::vector<std::string>;
 
+/// A store, before whose writes something happens.
+struct Interposed : Store {
+  explicit Interposed(std::shared_ptr<Store> store) : real(std::move(store)) {}
+  std::optional<StoreEntry> get(const std::string& key) override { return real->get(key); }
+  bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override {
+    if (before) before(writes);
+    return real->put_guarded(writes, guards);
+  }
+  bool erase(const std::string& key) override { return real->erase(key); }
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override {
+    return real->list(prefix, limit, after);
+  }
+  std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override {
+    return real->await(key, version, timeout);
+  }
+  void stop_waiting() override { real->stop_waiting(); }
+  std::size_t sweep() override { return real->sweep(); }
+
+  const std::shared_ptr<Store> real;
+  std::function<void(const std::vector<StoreWrite>&)> before;
+};
+
 }  // namespace
 
 #define EVERYWHERE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, SplitPlaces)
@@ -393,6 +415,34 @@ TEST_CASE("beat: with two systems, a slot that was published but not noted is no
   CHECK(bench.book().find("a")->run.slot == start + 1min);
 }
 
+TEST_CASE("beat: with two systems, a slot whose record could not be written, or not any more, is not published again") {
+  for (const bool edited : {false, true}) {
+    Bench<SplitPlaces> bench;
+    bench.put({bench.entry("a", "every:10s")});
+    auto places = bench.rig.places(bench.hands);
+    const auto store = std::make_shared<Interposed>(places.schedules);
+    places.schedules = store;
+    Beat beat(bench.options, places, bench.hands);
+    beat.turn();
+    bench.hands.move(10s);
+    store->before = [&, once = true](const auto& writes) mutable {
+      if (!writes[0].key.starts_with("schedule-run:") || !std::exchange(once, false)) return;
+      if (!edited) throw Error(Exit::unavailable, "the store has gone");
+      bench.put({bench.entry("b", "every:1h")});
+    };
+    if (edited)
+      beat.turn();
+    else
+      CHECK(error_of([&] { beat.turn(); }).status == 69);
+    CHECK(bench.done().size() == 1);
+    bench.run_until(beat, bench.hands.now + 1s);
+    CHECK(bench.done().size() == 1);
+    CHECK(bench.run_of("a").runs == 1);
+    bench.run_until(beat, bench.hands.now + 10s);
+    CHECK(bench.done().size() == 2);
+  }
+}
+
 EVERYWHERE("beat: a schedule that cannot be read is left out, the others run") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:1m")});
@@ -618,30 +668,11 @@ EVERY_WHOLE("beat: when an edit has been committed, nothing of the schedule as i
 }
 
 EVERYWHERE("book: an edit that is held up before it is written does not overwrite the one that came in between") {
-  struct HeldUp : Store {
-    std::optional<StoreEntry> get(const std::string& key) override { return real->get(key); }
-    bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override {
-      if (std::exchange(before, false)) happens();
-      return real->put_guarded(writes, guards);
-    }
-    bool erase(const std::string& key) override { return real->erase(key); }
-    std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override {
-      return real->list(prefix, limit, after);
-    }
-    std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override {
-      return real->await(key, version, timeout);
-    }
-    void stop_waiting() override { real->stop_waiting(); }
-    std::size_t sweep() override { return real->sweep(); }
-    std::shared_ptr<Store> real;
-    std::function<void()> happens;
-    bool before = true;
-  };
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:1m")});
-  const auto store = std::make_shared<HeldUp>();
-  store->real = bench.rig.places(bench.hands).schedules;
-  store->happens = [&] {
+  const auto store = std::make_shared<Interposed>(bench.rig.places(bench.hands).schedules);
+  store->before = [&, once = true](const auto&) mutable {
+    if (!std::exchange(once, false)) return;
     bench.hands.move(11s);
     bench.put({bench.entry("a", "every:2m")});
   };
