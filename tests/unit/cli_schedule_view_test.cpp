@@ -58,7 +58,7 @@ TEST_CASE("schedule list: a row says what runs, when next, when last, and how it
   once.run.runs = 1;
   CHECK(row(once) == "d t - every 10m - 20m ago 1 done");
   CHECK(row(booked({{"name", "e"}, {"schedule", {{"kind", "solar"}, {"event", "noon"}, {"latitude", 52.5}, {"longitude", 13.4}}}})) ==
-        "e t - noon @52.5,13.4 in 23h 10m - 0 on");
+        "e t - noon @52.5,13.4 in 23h 11m - 0 on");
   const BookedSchedule bad{.name = "f", .entry = {}, .run = {}, .error = "of version 9"};
   CHECK(row(bad) == "f - - - - - - unreadable");
 }
