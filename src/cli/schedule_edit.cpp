@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "cli/commands.hpp"
+#include "cli/question.hpp"
 #include "cli/schedule_view.hpp"
 #include "cli/schedule_file.hpp"
 #include "cli/opened_book.hpp"

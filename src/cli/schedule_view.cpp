@@ -1,10 +1,7 @@
 #include "cli/schedule_view.hpp"
 
-#include <unistd.h>
-
-#include <iostream>
+#include <cstdio>
 #include <map>
-#include <stem/error.hpp>
 
 #include "cli/node_view.hpp"
 #include "cli/table.hpp"
@@ -116,15 +113,6 @@ Json to_json(const SchedulePlan& plan, bool applied) {
   Json object{{"added", Json::array()}, {"changed", Json::array()}, {"unchanged", Json::array()}, {"removed", Json::array()}, {"applied", applied}};
   for (const auto& change : plan.changes) object[words_of(change.kind)].push_back(change.name);
   return object;
-}
-
-bool confirmed(const std::string& question) {
-  if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-    throw Error(Exit::usage, "there is no terminal to ask on; say --yes if this is meant, or --dry-run to look");
-  std::cerr << question << " [y/N] " << std::flush;
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "Y" || answer == "yes";
 }
 
 }  // namespace stem::cli

@@ -27,7 +27,4 @@ Json to_json(const SchedulePlan& plan, bool applied);
 /// `2 added, 1 changed, 3 unchanged`.
 std::string plan_summary(const SchedulePlan& plan);
 
-/// Asks on the terminal; true for yes. Without a terminal Error (exit 64): what `--yes` is for.
-bool confirmed(const std::string& question);
-
 }  // namespace stem::cli
