@@ -49,6 +49,7 @@ Revocation revocation_from(const Json& json) {
 Json to_json(const PausedQueue& paused, const std::string& name_space) {
   return {{"namespace", name_space},
           {"queue", paused.queue},
+          {"workerId", paused.node.empty() ? Json() : Json(paused.node)},
           {"pausedAt", format_time(paused.since)},
           {"reason", paused.reason.empty() ? Json() : Json(paused.reason)},
           {"requestedBy", paused.requester.empty() ? Json() : Json(paused.requester)}};
@@ -59,6 +60,8 @@ PausedQueue paused_queue_from(const Json& json) {
   PausedQueue paused;
   paused.queue = text(json, "queue", true);
   if (!is_name(paused.queue)) throw Error(Exit::data, "its queue is no name");
+  paused.node = text(json, "workerId");
+  if (!paused.node.empty() && !is_name(paused.node)) throw Error(Exit::data, "its workerId is no name");
   paused.reason = text(json, "reason");
   paused.requester = text(json, "requestedBy");
   paused.since = parse_time(text(json, "pausedAt", true));

@@ -28,6 +28,7 @@ Revocation revocation_from(const Json& json);
 /// A queue from which nothing is taken until it is resumed.
 struct PausedQueue {
   std::string queue;
+  std::string node;  ///< only for this node; empty = for all
   std::string reason;
   std::string requester;
   WallTime since{};

@@ -128,20 +128,23 @@ void ControlDesk::review() {
   refused_orders_ = all.refused.size();
   revocations_.clear();
   for (auto& one : all.revocations) revocations_.insert_or_assign(one.job, std::move(one));
-  paused_ = std::move(all.paused);
-  engine_.pause(paused_names());
+  keep_to(std::move(all.paused));
   for (const auto& [job, revocation] : revocations_) engine_.revoke(revocation);
 }
 
-void ControlDesk::review_pauses() {
-  paused_ = orders_.paused();
+void ControlDesk::review_pauses() { keep_to(orders_.paused()); }
+
+void ControlDesk::keep_to(std::vector<PausedQueue> paused) {
+  std::erase_if(paused, [&](const auto& one) { return !one.node.empty() && one.node != options_.node; });
+  if (paused != paused_) next_beat_ = {};  // who looks at heartbeats sees it at once
+  paused_ = std::move(paused);
   engine_.pause(paused_names());
 }
 
 std::vector<std::string> ControlDesk::paused_names() const {
-  std::vector<std::string> names;
-  for (const auto& one : paused_) names.push_back(one.queue);
-  return names;
+  std::set<std::string> names;
+  for (const auto& one : paused_) names.insert(one.queue);
+  return {names.begin(), names.end()};
 }
 
 const Revocation* ControlDesk::revoked(const std::string& job) {

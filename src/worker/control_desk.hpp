@@ -55,6 +55,7 @@ class ControlDesk {
   void require_namespace(const Json& payload) const;
   void review();
   void review_pauses();
+  void keep_to(std::vector<PausedQueue> paused);
   void beat();
   bool carefully(const char* what, bool& failing, const std::function<void()>& call);
 

@@ -9,6 +9,7 @@ namespace stem {
 namespace {
 
 constexpr std::size_t page = 500;
+constexpr std::size_t most_nodes = 100'000;
 constexpr const char* revocation_name = "__stem.revocation__";
 constexpr const char* pause_name = "__stem.pause__";
 
@@ -19,6 +20,10 @@ void require_signer(const std::optional<PayloadSigner>& signer) {
     throw Error(Exit::config,
                 "orders to workers have to be signed, and this configuration cannot sign: set STEM_SIGNING_PRIVATE_KEYS and "
                 "STEM_SIGNING_ACTIVE_KEY");
+}
+
+std::string StandingOrders::pause_key(const std::string& queue, const std::string& node) const {
+  return key("pause", node.empty() ? queue : queue + "@" + node);
 }
 
 std::string StandingOrders::key(const char* kind, const std::string& name) const {
@@ -51,12 +56,18 @@ void StandingOrders::revoke(const std::vector<Revocation>& revocations) {
 void StandingOrders::pause(const std::vector<PausedQueue>& queues) {
   require_signer(signer_);
   std::vector<StoreWrite> writes;
-  for (const auto& one : queues) writes.push_back(write(key("pause", one.queue), pause_name, to_json(one, name_space_), {}));
+  for (const auto& one : queues) writes.push_back(write(pause_key(one.queue, one.node), pause_name, to_json(one, name_space_), {}));
   store_.put(writes);
 }
 
-void StandingOrders::resume(const std::vector<std::string>& queues) {
-  for (const auto& queue : queues) store_.erase(key("pause", queue));
+void StandingOrders::resume(const std::vector<std::string>& queues, const std::vector<std::string>& nodes) {
+  for (const auto& queue : queues) {
+    for (const auto& node : nodes) store_.erase(pause_key(queue, node));
+    if (!nodes.empty()) continue;
+    store_.erase(pause_key(queue, ""));
+    // A queue's name holds no `@`, so nothing of another queue has this beginning.
+    for (const auto& entry : store_.list(pause_key(queue, "") + "@", most_nodes)) store_.erase(entry.key);
+  }
 }
 
 template <class Take>

@@ -23,7 +23,8 @@ class StandingOrders {
   /// Remembered when they return, in one commit. Throw Error as Store does, and 78 if they cannot be signed.
   void revoke(const std::vector<Revocation>& revocations);
   void pause(const std::vector<PausedQueue>& queues);
-  void resume(const std::vector<std::string>& queues);
+  /// For these nodes, as far as they were paused by name; without any, for all, however they were paused.
+  void resume(const std::vector<std::string>& queues, const std::vector<std::string>& nodes = {});
 
   struct All {
     std::vector<Revocation> revocations;
@@ -39,6 +40,7 @@ class StandingOrders {
   template <class Take>
   void each(const std::string& prefix, const char* name, std::vector<std::string>* refused, Take take);
   std::string key(const char* kind, const std::string& name) const;
+  std::string pause_key(const std::string& queue, const std::string& node) const;
 
   Store& store_;
   const std::string name_space_;

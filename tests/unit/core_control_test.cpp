@@ -100,7 +100,7 @@ TEST_CASE("control: revocations and paused queues are read as they were written,
   CHECK_FALSE(said("expiresAt", "soon").empty());
   CHECK(error_of([&] { revocation_from(Json::array()); }).message == "it is no object");
 
-  const PausedQueue paused{.queue = "mail", .reason = "", .requester = "ann", .since = noon};
+  const PausedQueue paused{.queue = "mail", .node = "web-1", .reason = "", .requester = "ann", .since = noon};
   CHECK(paused_queue_from(to_json(paused, "stem")) == paused);
   auto json = to_json(paused, "stem");
   json["queue"] = "../mail";

@@ -132,7 +132,7 @@ struct Rig {
   }
   std::vector<FleetAnswer> pause(const std::string& queue) const {
     auto operator_side = fleet();
-    operator_side.orders().pause({{.queue = queue, .reason = "repairs", .requester = "ann", .since = Clock::system().wall()}});
+    operator_side.orders().pause({{.queue = queue, .node = {}, .reason = "repairs", .requester = "ann", .since = Clock::system().wall()}});
     return operator_side.ask("queue_pause", {{"queues", {queue}}}, {}, patience);
   }
   std::vector<FleetAnswer> resume(const std::string& queue) const {
@@ -312,6 +312,32 @@ EVERY_PLACE("control: from a paused queue nothing is taken, also by a worker tha
   CHECK(engine.paused().empty());
 }
 
+EVERY_PLACE("control: a queue may be paused for one node, and is resumed for it or for all") {
+  Rig<Place> rig;
+  auto& a = rig.start("a");
+  auto& b = rig.start("b");
+  const auto tell = [&](const char* what, const Names& nodes) { CHECK(nodes_of(rig.fleet().ask(what, {{"queues", {"default"}}}, nodes, patience)) != Names{}); };
+  const auto pause = [&](const std::string& node) {
+    rig.fleet().orders().pause({{.queue = "default", .node = node, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
+    tell("queue_pause", {});
+  };
+  pause("a");
+  CHECK(a.paused() == Names{"default"});
+  CHECK(b.paused().empty());
+  rig.fleet().orders().resume({"default"}, {"a"});
+  tell("queue_resume", {"a"});
+  CHECK(a.paused().empty());
+  pause("a");
+  pause("");
+  CHECK(b.paused() == Names{"default"});
+  rig.fleet().orders().resume({"default"}, {"b"});  // who was paused with all is resumed with all
+  tell("queue_resume", {"b"});
+  CHECK(b.paused() == Names{"default"});
+  rig.resume("default");
+  CHECK(a.paused().empty());
+  CHECK(b.paused().empty());
+}
+
 EVERY_PLACE("control: what was leased ahead from a queue that is paused then is put back") {
   Rig<Place> rig;
   auto& engine = rig.start("a");
@@ -435,7 +461,7 @@ TEST_CASE("control: where signing is configured only what is rightly signed is o
     CHECK(nodes_of(by(config).ask("shutdown", Json::object(), {}, 1s), Kind::silent) == Names{"a"});
     const auto id = Stem(rig.config).enqueue("note", Json::object());
     by(config).orders().revoke({rig.order(id)});
-    by(config).orders().pause({{.queue = "default", .reason = {}, .requester = {}, .since = Clock::system().wall()}});
+    by(config).orders().pause({{.queue = "default", .node = {}, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
   }
   CHECK(rig.answers("a"));
   CHECK_FALSE(engine.told_to_end());
