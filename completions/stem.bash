@@ -31,7 +31,8 @@ _stem() {
   fi
   case $before in
     -A | --app | --env-file | --pidfile | --logfile | --workdir | --runtime-dir) return ;; # files, as bash does
-    -n | --node) word_list=nodes ;;
+    -n | --node | -w | --worker) word_list=nodes ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W 'warm soft hard' -- "$word") && return ;;
     --supervisor) mapfile -t COMPREPLY < <(compgen -W 'auto systemd start-stop-daemon' -- "$word") && return ;;
     *) ;;
   esac

@@ -37,7 +37,7 @@ function __stem_complete
         end
     else if test "$command" = 'worker multi'; and test (count $words) -eq 4
         stem worker multi --help 2>/dev/null | string match -rg '^  action +(.*)' | string match -ra '[a-z]+' | string match -vr '^(or|and)$'
-    else if test "$command" = 'worker multi'; or contains -- $words[-2] -n --node
+    else if test "$command" = 'worker multi'; or contains -- $words[-2] -n --node -w --worker
         stem worker multi status 2>/dev/null | tail -n +2 | string replace -r ' .*' ''
     else
         __fish_complete_path $current

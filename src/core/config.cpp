@@ -98,6 +98,8 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.result_backend_url = v; }},
     {{"STEM_RESULT_TTL", "1d", "How long results are kept; 0 = for good."},
      [](Config& c, const std::string& v) { c.result_ttl = length(v, {}); }},
+    {{"STEM_REVOKE_STORE_URL", "the result backend's", "Where revoked jobs and paused queues are remembered."},
+     [](Config& c, const std::string& v) { c.revoke_store_url = v; }},
     {{"STEM_DEFAULT_QUEUE", "default", "Queue of jobs that name none, and of workers that name none."},
      [](Config& c, const std::string& v) {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
@@ -126,6 +128,13 @@ constexpr Key keys[] = {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
        c.node = v;
      }},
+    {{"STEM_WORKER_NAMESPACE", "stem", "Name of the group of workers that `stem worker ping`, `revoke` and so on speak to."},
+     [](Config& c, const std::string& v) {
+       if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
+       c.name_space = v;
+     }},
+    {{"STEM_HEARTBEAT_INTERVAL", "10s", "How often a worker tells that it lives, in a record that lasts three times as long."},
+     [](Config& c, const std::string& v) { c.heartbeat = length(v, seconds{1}); }},
     {{"STEM_WORKER_QUEUES", "the default queue", "Queues that the worker serves, separated by commas."},
      [](Config& c, const std::string& v) { c.queues = names(v, ", \t"); }},
     {{"STEM_WORKER_APP", "", "Task modules (shared objects) to load, separated by colons."},

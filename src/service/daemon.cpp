@@ -168,6 +168,10 @@ class Service {
     looked_at_ = now;
     const auto vitals = workload_->vitals();
     if (const auto status = workload_->finished()) return leave(*status);
+    if (const auto mode = workload_->told_to_stop(); mode && (!told_to_stop_ || *mode > *told_to_stop_)) {
+      told_to_stop_ = mode;
+      stop(*mode, "told to through the broker");
+    }
     if (phase_ == Phase::starting) {
       if (vitals.ready)
         become_ready(vitals, now);
@@ -407,6 +411,7 @@ class Service {
   Exit reload_code_ = Exit::ok;
 
   StopMode mode_ = StopMode::warm;
+  std::optional<StopMode> told_to_stop_;
   SteadyTime deadline_{};
   std::uint64_t drained_ = 0;
   std::optional<int> forced_status_;

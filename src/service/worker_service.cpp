@@ -49,7 +49,9 @@ std::string WorkerService::status_line() const {
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
   line += grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · ";
   if (counters.forged > 0) line += grouped(counters.forged) + " not rightly signed · ";
-  return line + joined(engine_->queues());
+  line += joined(engine_->queues());
+  if (const auto paused = engine_->paused(); !paused.empty()) line += " · paused: " + joined(paused);
+  return line;
 }
 
 Vitals WorkerService::vitals() const {
@@ -96,9 +98,11 @@ void WorkerService::reload() {
   outputs_.log.set_level(fresh.log_level);
   const auto options = engine_options(fresh);
   engine_->serve(options.queues);
-  if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
+  const bool same_storage = fresh.broker_url == config_.broker_url && fresh.result_backend_url == config_.result_backend_url &&
+                            fresh.revoke_store_url == config_.revoke_store_url;
+  if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
       options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps || fresh.signing != config_.signing)
-    spdlog::warn("broker, result backend, task modules, concurrency and signing keys change at the next restart only");
+    spdlog::warn("broker, stores, namespace, heartbeat, task modules, concurrency and signing keys change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
 }

@@ -23,6 +23,7 @@ class WorkerService : public Workload {
   void clear_event() override;
   Vitals vitals() const override;
   std::optional<int> finished() const override;
+  std::optional<StopMode> told_to_stop() const override { return engine_->told_to_end(); }
   void stop(StopMode mode) override;
   void reload() override;
   void signal(int number) override;

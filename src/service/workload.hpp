@@ -8,11 +8,9 @@
 #include <string>
 #include <vector>
 
-namespace stem {
+#include "core/stop_mode.hpp"
 
-/// How a service is told to end. warm: finish what runs; soft: ask running handlers to stop, then as warm,
-/// but not for longer than the soft limit; hard: put back what runs and end now.
-enum class StopMode { warm, soft, hard };
+namespace stem {
 
 /// What a workload says of itself, at one instant. Read by STATUS=, the watchdog, the control socket and,
 /// later, the metrics; written by nobody but the workload.
@@ -50,6 +48,10 @@ class Workload {
   virtual Vitals vitals() const = 0;
   /// Set once the workload has ended, with the exit status of the service. Asked or unasked.
   virtual std::optional<int> finished() const = 0;
+
+  /// How the workload itself was told to end, by its own ways; the service then ends as if told by a signal, and is not
+  /// started again.
+  virtual std::optional<StopMode> told_to_stop() const { return std::nullopt; }
 
   /// Begins to end. Called again with a harder mode if the user is impatient.
   virtual void stop(StopMode mode) = 0;

@@ -115,9 +115,15 @@ std::string default_url(const Environment& environment) {
 }
 
 Storage open_storage(const Config& config, const Clock& clock) {
-  const auto broker = open_one(config.broker_url, clock);
-  if (config.result_backend_url.empty() || config.result_backend_url == config.broker_url) return broker;
-  return {broker.broker, open_one(config.result_backend_url, clock).results};
+  auto storage = open_one(config.broker_url, clock);
+  const auto& results = config.result_backend_url.empty() ? config.broker_url : config.result_backend_url;
+  const auto& orders = config.revoke_store_url.empty() ? results : config.revoke_store_url;
+  if (orders == config.broker_url)
+    storage.orders = storage.results;
+  else if (orders != results)
+    storage.orders = open_one(orders, clock).results;
+  if (results != config.broker_url) storage.results = open_one(results, clock).results;
+  return storage;
 }
 
 }  // namespace stem

@@ -9,11 +9,14 @@
 
 namespace stem {
 
-/// Broker and result backend of one deployment. Where both URLs are the same, both are the same connection,
+/// Broker, result backend and revoke store of one deployment. Where both URLs are the same, both are the same connection,
 /// and broker->keeps_records_of(*results).
 struct Storage {
   std::shared_ptr<Broker> broker;
   std::shared_ptr<Store> results;
+  std::shared_ptr<Store> orders{};  ///< revocations and paused queues; null = with the results
+
+  Store& standing_orders() const { return orders ? *orders : *results; }
 };
 
 /// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `redis+socket:///PATH`,

@@ -70,6 +70,16 @@ Settlement settle_forged(const Delivery& delivery, const std::string& task, cons
           record(delivery, TaskState::failed, nullptr, Failure{reason, fault.reason, false}, std::move(meta), rules)};
 }
 
+Settlement settle_cancelled(const Delivery& delivery, const std::string& task, const Revocation& revocation,
+                            const AttemptTimes& times, const AttemptRules& rules) {
+  auto meta = base_meta(delivery, task, times, rules);
+  meta.boolean("revoked", true);
+  if (!revocation.reason.empty()) meta.text("revokedReason", revocation.reason);
+  if (!revocation.requester.empty()) meta.text("revokedBy", revocation.requester);
+  meta.text("revokedAt", format_time(revocation.issued)).text("cancelledAt", format_time(times.ended));
+  return {delivery.receipt, Ack{}, record(delivery, TaskState::cancelled, nullptr, std::nullopt, std::move(meta), rules)};
+}
+
 Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
                           Failure failure, std::optional<Duration> delay, const AttemptTimes& times,
                           const AttemptRules& rules, double random) {

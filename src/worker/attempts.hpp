@@ -6,6 +6,7 @@
 #include <stem/signing.hpp>
 #include <stem/task.hpp>
 
+#include "core/revocation.hpp"
 #include "storage/broker.hpp"
 
 namespace stem {
@@ -47,6 +48,10 @@ Settlement settle_dead(const Delivery& delivery, const std::string& task, const 
 /// For a job whose signature is not to be believed; neither is anything else that it says.
 Settlement settle_forged(const Delivery& delivery, const std::string& task, const SignatureFault& fault,
                          const AttemptTimes& times, const AttemptRules& rules);
+
+/// For a job that was revoked: it is over, and its record says so.
+Settlement settle_cancelled(const Delivery& delivery, const std::string& task, const Revocation& revocation,
+                            const AttemptTimes& times, const AttemptRules& rules);
 
 /// The record of a job that is running, with how far it says it is.
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

@@ -8,6 +8,8 @@
 #include <set>
 
 #include "core/log_scope.hpp"
+#include "core/name.hpp"
+#include "worker/control_desk.hpp"
 
 namespace stem {
 namespace {
@@ -22,6 +24,15 @@ constexpr Duration linger = milliseconds{2};
 /// asks for.
 constexpr Duration ahead_for = milliseconds{20};
 constexpr Duration sweep_every = std::chrono::minutes{5};
+
+/// What a job that no executor has read is for, or nothing.
+std::string task_of(const Delivery& delivery) {
+  try {
+    return envelope_from_wire(delivery.wire).name;
+  } catch (const Error&) {
+    return {};
+  }
+}
 
 /// A record that cannot be read is overwritten.
 bool is_final_record(const std::string& wire) {
@@ -48,7 +59,8 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               {},
               [this] { wake_.set(); }},
       link_(clock, [this] { announce(true); }),
-      queues_(options_.queues) {}
+      queues_(options_.queues),
+      desk_(std::make_unique<ControlDesk>(*this, options_, tasks, storage_, clock)) {}
 
 Engine::~Engine() {
   halt();
@@ -103,6 +115,102 @@ std::vector<std::string> Engine::queues() const {
   return queues_;
 }
 
+std::vector<std::string> Engine::paused() const {
+  const std::lock_guard lock(queues_mutex_);
+  std::vector<std::string> paused;
+  std::copy_if(queues_.begin(), queues_.end(), std::back_inserter(paused), [&](const auto& queue) { return paused_.contains(queue); });
+  return paused;
+}
+
+void Engine::pause(const std::vector<std::string>& queues) {
+  {
+    std::set<std::string> paused(queues.begin(), queues.end());
+    const std::lock_guard lock(queues_mutex_);
+    if (paused == paused_) return;
+    paused_.swap(paused);
+  }
+  look_ = true;
+  for (auto* job : take_out([&](const LeasedJob& waiting) {
+         return std::find(queues.begin(), queues.end(), waiting.delivery.queue) != queues.end();
+       }))
+    release(*job);
+  announce(true);
+}
+
+bool Engine::tell_to_end(StopMode mode) {
+  int before = told_to_end_;
+  while (before < static_cast<int>(mode) && !told_to_end_.compare_exchange_weak(before, static_cast<int>(mode))) {
+  }
+  announce(true);
+  return before < 0;
+}
+
+std::optional<StopMode> Engine::told_to_end() const {
+  const int mode = told_to_end_;
+  return mode < 0 ? std::nullopt : std::optional(static_cast<StopMode>(mode));
+}
+
+std::vector<HeldJob> Engine::held() const {
+  std::vector<HeldJob> held;
+  for (const auto& job : jobs_) {
+    if (job->decided) continue;
+    const auto stage = job->stage.load();
+    HeldJob one{.id = job->delivery.id, .task = {}, .queue = job->delivery.queue, .attempt = job->delivery.attempt};
+    if (stage == LeasedJob::Stage::queued) {
+      one.task = task_of(job->delivery);
+    } else {
+      one.task = job->envelope.name;
+      one.running = true;
+      one.cancelled = job->cancelled;
+      one.started_at = job->started_at;
+      one.runtime = duration_cast<Duration>(clock_.steady() - job->started);
+    }
+    held.push_back(std::move(one));
+  }
+  return held;
+}
+
+bool Engine::revoke(const Revocation& order) {
+  for (auto* job : take_out([&](const LeasedJob& waiting) { return waiting.delivery.id == order.job && !waiting.decided; })) {
+    job->revoked = std::make_unique<Revocation>(order);
+    end_revoked(*job);
+  }
+  bool runs = false;
+  for (auto& job : jobs_) {
+    if (job->delivery.id != order.job || job->decided) continue;
+    runs = true;
+    if (!order.terminate) continue;
+    job->revoked = std::make_unique<Revocation>(order);
+    job->cancelled = true;
+  }
+  return runs;
+}
+
+/// Settles a job that was revoked.
+void Engine::end_revoked(LeasedJob& job) {
+  const bool begun = job.stage != LeasedJob::Stage::given_back;
+  const auto task = begun ? job.envelope.name : task_of(job.delivery);
+  const LogScope scope(job.delivery.id, task, job.delivery.queue, job.delivery.attempt);
+  spdlog::info("cancelled: revoked{}{}", job.revoked->requester.empty() ? "" : " by " + printable(job.revoked->requester),
+               job.revoked->reason.empty() ? "" : ": " + printable(job.revoked->reason));
+  decide(job, settle_cancelled(job.delivery, task, *job.revoked,
+                               {begun ? std::optional(job.started_at) : std::nullopt, clock_.wall()}, options_.rules));
+}
+
+/// Takes jobs that no executor has begun out of the line, those that `goes` names; the others keep their order.
+std::vector<LeasedJob*> Engine::take_out(const std::function<bool(const LeasedJob&)>& goes) {
+  auto waiting = work_.drain();
+  const auto first = std::stable_partition(waiting.begin(), waiting.end(), [&](const LeasedJob* job) { return !goes(*job); });
+  std::vector<LeasedJob*> out(first, waiting.end());
+  waiting.erase(first, waiting.end());
+  for (auto* job : out) {
+    job->stage = LeasedJob::Stage::given_back;
+    job->returned = true;
+  }
+  work_.put(waiting);
+  return out;
+}
+
 void Engine::executor_loop() {
   pthread_setname_np(pthread_self(), "stem-executor");
   Executor executor(shared_);
@@ -126,6 +234,7 @@ void Engine::broker_loop() {
     if (finished_) break;
     rest();
   }
+  if (link_.connected()) desk_->leave();
   work_.close();
   announce(true);
 }
@@ -134,6 +243,7 @@ void Engine::turn() {
   loop_turned_ = clock_.steady().time_since_epoch().count();
   if (relook_.exchange(false)) look_ = true;
   if (phase_ == Phase::halted) link_.hurry();
+  attend();
   collect();
   put_back();
   expire();
@@ -142,6 +252,15 @@ void Engine::turn() {
   exchange();
   forget();
   announce(false);
+}
+
+/// Orders to this worker. No job is taken before those that were given earlier are known.
+void Engine::attend() {
+  if (phase_ == Phase::halted) return;
+  if (!desk_->begun())
+    ask([&] { desk_->begin(); });
+  else if (clock_.steady() >= desk_->next())
+    ask([&] { desk_->turn(); });
 }
 
 /// Takes over what executors hand back.
@@ -157,6 +276,8 @@ void Engine::collect() {
     job->returned = true;
     if (job->stage == LeasedJob::Stage::abandoned) {
       --shared_.counters.stuck;
+    } else if (!job->decided && job->revoked) {
+      end_revoked(*job);
     } else if (!job->decided) {
       decide(*job, std::move(*job->settlement));
     }
@@ -205,6 +326,10 @@ void Engine::expire() {
     spdlog::error(
         "ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
         format_duration(limit), options_.concurrency);
+    if (job->revoked) {
+      end_revoked(*job);
+      continue;
+    }
     decide(*job,
            settle_failure(job->delivery, job->envelope, job->task->options,
                           {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
@@ -296,6 +421,11 @@ std::size_t Engine::base() const {
 /// As many jobs as are missing to what should be at hand: base(), or more while handlers are quick.
 Demand Engine::demand() const {
   Demand demand{queues(), 0, options_.lease, options_.node};
+  {
+    const std::lock_guard lock(queues_mutex_);
+    std::erase_if(demand.queues, [&](const auto& queue) { return paused_.contains(queue); });
+  }
+  if (demand.queues.empty() || !desk_->begun()) return demand;
   // Not while a renewal is overdue: leases of ours may have ended, and we would be handed our own jobs again.
   const bool sure = jobs_.empty() || clock_.steady() < next_renewal_;
   const auto held = undecided();
@@ -373,6 +503,13 @@ void Engine::deliver(std::vector<Delivery> deliveries) {
     jobs_.push_back(std::make_unique<LeasedJob>(std::move(delivery)));
     auto& job = *jobs_.back();
     job.renewed_at = now;
+    if (const auto* order = desk_->revoked(job.delivery.id)) {
+      job.stage = LeasedJob::Stage::given_back;
+      job.returned = true;
+      job.revoked = std::make_unique<Revocation>(*order);
+      end_revoked(job);
+      continue;
+    }
     if (suspect && suspected) {
       job.stage = LeasedJob::Stage::given_back;
       job.returned = true;
@@ -405,6 +542,7 @@ void Engine::forget() {
 bool Engine::ask(const std::function<void()>& call) {
   loop_turned_ = clock_.steady().time_since_epoch().count();
   if (link_.ask(call)) return true;
+  desk_->doubt();
   if (link_.broken() && phase_ != Phase::halted) {
     halt();
     unsettled_.drop();
@@ -446,6 +584,7 @@ void Engine::rest() {
     if (!look_ && next_look_) at_most(*next_look_);
   }
   if (announcement_due_) at_most(next_announcement_);
+  if (phase_ != Phase::halted) at_most(std::max(desk_->next(), next_try));
 
   // An outcome that came while this thread was busy must not wait for the next one.
   lingering_ = lingering;
@@ -460,8 +599,10 @@ void Engine::rest() {
   lingering_ = false;
   if (fds[0].revents) wake_.clear();
   if (fds[1].revents) {
-    ask([&] { storage_.broker->clear_wake(); });
-    look_ = true;
+    Wake wake{.jobs = true, .broadcasts = true};
+    ask([&] { wake = storage_.broker->clear_wake(); });
+    look_ = look_ || wake.jobs;
+    if (wake.broadcasts) desk_->wake();
   }
   if (next_look_ && clock_.steady() >= *next_look_) {
     next_look_.reset();

@@ -3,20 +3,26 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <set>
 #include <stem/task.hpp>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "core/revocation.hpp"
+#include "core/stop_mode.hpp"
 #include "storage/open.hpp"
 #include "worker/broker_link.hpp"
 #include "worker/engine_options.hpp"
 #include "worker/executor.hpp"
+#include "worker/held_job.hpp"
 #include "worker/signal_fd.hpp"
 #include "worker/unsettled.hpp"
 #include "worker/work_queue.hpp"
 
 namespace stem {
+
+class ControlDesk;
 
 /// Jobs from the broker to handlers and their outcomes back. One broker thread leases and settles in batches;
 /// `concurrency` executor threads run handlers. All functions are for one controlling thread, and return at
@@ -44,6 +50,10 @@ class Engine {
   /// From now on, take jobs of these queues. Thread-safe, as queues() is.
   void serve(std::vector<std::string> queues);
   std::vector<std::string> queues() const;
+  /// Of these, those from which nothing is taken now. Thread-safe.
+  std::vector<std::string> paused() const;
+  /// How an operator told this worker to end, through the broker. Thread-safe.
+  std::optional<StopMode> told_to_end() const;
   /// Whether every job has been settled, or given up, after quiet(), cancel() or halt().
   bool finished() const { return finished_; }
   /// Whether no handler runs.
@@ -61,6 +71,17 @@ class Engine {
   /// call.
   SteadyTime loop_turned() const { return SteadyTime{SteadyTime::duration{loop_turned_}}; }
 
+  // For the control desk, on the broker thread.
+  /// All jobs here whose end is not known.
+  std::vector<HeldJob> held() const;
+  /// A job that waits here is cancelled; a handler that runs it is asked to stop if the order says so, and its job
+  /// is cancelled then. Returns whether one runs it.
+  bool revoke(const Revocation& order);
+  /// Takes nothing from these queues, whether it serves them or not, and puts back what no handler has begun.
+  void pause(const std::vector<std::string>& queues);
+  /// Returns whether it is the first time.
+  bool tell_to_end(StopMode mode);
+
   /// The longest sleep: a publisher that dies between its commit and its wake-up call delays a job by no
   /// more.
   static constexpr Duration recheck = std::chrono::seconds{5};
@@ -72,6 +93,7 @@ class Engine {
   void executor_loop();
   void turn();
   // The steps of one turn, in their order.
+  void attend();
   void collect();
   void put_back();
   void expire();
@@ -82,6 +104,8 @@ class Engine {
   void rest();
 
   void decide(LeasedJob& job, Settlement settlement);
+  void end_revoked(LeasedJob& job);
+  std::vector<LeasedJob*> take_out(const std::function<bool(const LeasedJob&)>& goes);
   void release(LeasedJob& job);
   void deliver(std::vector<Delivery> deliveries);
   bool ask(const std::function<void()>& call);
@@ -108,11 +132,14 @@ class Engine {
   std::atomic<SteadyTime::rep> loop_turned_{0};
   mutable std::mutex queues_mutex_;
   std::vector<std::string> queues_;
+  std::set<std::string> paused_;
+  std::atomic<int> told_to_end_{-1};  ///< a StopMode
 
   std::mutex returned_mutex_;
   std::vector<LeasedJob*> returned_;  ///< finished or abandoned jobs that executors hand back
 
   // The broker thread's own.
+  std::unique_ptr<ControlDesk> desk_;
   std::vector<std::unique_ptr<LeasedJob>> jobs_;
   Unsettled unsettled_{shared_.counters};
   SteadyTime last_collected_{}, last_exchange_{};

@@ -13,6 +13,8 @@ EngineOptions engine_options(const Config& config) {
                             ? config.concurrency
                             : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   options.prefetch_multiplier = config.prefetch_multiplier;
+  options.name_space = config.name_space;
+  options.heartbeat = config.heartbeat;
   options.lease = config.lease;
   options.soft_time_limit = config.soft_time_limit;
   options.hard_time_limit = config.hard_time_limit;

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <stem/task.hpp>
 #include <string>
 
+#include "core/revocation.hpp"
 #include "storage/broker.hpp"
 
 namespace stem {
@@ -27,6 +29,7 @@ struct LeasedJob {
   bool decided = false;   ///< what becomes of it is known and waits for the broker, or is known to the broker
   bool settled = false;   ///< its lease has been ended, or is lost
   bool returned = false;  ///< no executor has it any more
+  std::unique_ptr<const Revocation> revoked;  ///< set: it ends as cancelled, whatever its handler says
   SteadyTime renewed_at{};  ///< when its lease was last renewed at the handler's wish, or taken
 
   // Written by the executor before `stage` becomes running, constant from then on.

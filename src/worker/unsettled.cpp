@@ -46,7 +46,7 @@ void Unsettled::taken(const std::vector<Receipt>& lost) {
       spdlog::warn("{} ended after its lease was lost to another worker; it may run twice",
                    jobs_[i]->delivery.id);
     } else if (std::holds_alternative<Ack>(disposition)) {
-      ++counters_.done;
+      ++(jobs_[i]->revoked ? counters_.cancelled : counters_.done);
     } else if (std::holds_alternative<RetryAt>(disposition)) {
       ++counters_.retried;
     } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {

@@ -28,6 +28,7 @@ struct Script {
   std::atomic<bool> ready, stuck, ends_when_stopped, reload_fails;
   std::atomic<int> busy, drained, status_number, finished;  // finished: exit status + 1
   std::atomic<int> warm, soft, hard, reloads, last_signal;
+  std::atomic<int> told;  // how it was told to stop by its own ways + 1
 };
 
 class ScriptedWorkload : public stem::Workload {
@@ -54,6 +55,9 @@ class ScriptedWorkload : public stem::Workload {
   }
   std::optional<int> finished() const override {
     return script_.finished ? std::optional<int>(script_.finished - 1) : std::nullopt;
+  }
+  std::optional<StopMode> told_to_stop() const override {
+    return script_.told ? std::optional(static_cast<StopMode>(script_.told - 1)) : std::nullopt;
   }
   void stop(StopMode mode) override {
     ++(mode == StopMode::warm ? script_.warm : mode == StopMode::soft ? script_.soft : script_.hard);
@@ -200,6 +204,29 @@ TEST_CASE("daemon: each signal has its way to stop, and the impatient get a hard
   daemon.wake();
   CHECK(daemon.process->wait() == 0);
   CHECK(daemon.script->hard == 1);
+}
+
+TEST_CASE("daemon: a workload that was told to stop ends the service, once for each mode, with time to drain") {
+  Daemon daemon;
+  daemon.script->ends_when_stopped = false;
+  daemon.become_ready();
+  daemon.script->told = 1 + static_cast<int>(StopMode::warm);
+  daemon.wake();
+  CHECK(contains(daemon.manager.next_with("STOPPING=1"), "EXTEND_TIMEOUT_USEC=15000000"));
+  CHECK(daemon.script->warm == 1);
+  daemon.wake();
+  daemon.script->status_number = 5;
+  daemon.wake();
+  CHECK(!daemon.manager.next_with("status 5").empty());
+  CHECK(daemon.script->warm == 1);
+  CHECK(daemon.script->soft == 0);
+  daemon.script->told = 1 + static_cast<int>(StopMode::hard);
+  daemon.wake();
+  CHECK(eventually([&] { return daemon.script->hard == 1; }));
+  daemon.script->finished = 1;
+  daemon.wake();
+  CHECK(daemon.process->wait() == 0);
+  CHECK(contains(daemon.log(), "told to through the broker"));
 }
 
 TEST_CASE("daemon: a stop that takes too long becomes hard, and a hard one ends in any case") {

@@ -34,6 +34,7 @@ struct SigningConfig {
 struct Config {
   std::string broker_url;          ///< STEM_BROKER_URL; empty = the embedded default of this user
   std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
+  std::string revoke_store_url;    ///< STEM_REVOKE_STORE_URL: revocations and paused queues; empty = with the results
   std::string default_queue = "default";
   int default_max_retries = 3;
   RetryPolicy retry;
@@ -41,6 +42,8 @@ struct Config {
   SigningConfig signing;  ///< STEM_SIGNING_*
 
   std::string node;                  ///< STEM_WORKER_NODE; empty = `worker`
+  std::string name_space = "stem";   ///< STEM_WORKER_NAMESPACE: whose orders are obeyed
+  Duration heartbeat = std::chrono::seconds{10};  ///< STEM_HEARTBEAT_INTERVAL
   std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue
   std::vector<std::string> apps;     ///< STEM_WORKER_APP: task modules
   std::string command;               ///< STEM_WORKER_COMMAND: a foreign program to look after instead

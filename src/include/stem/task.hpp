@@ -62,8 +62,8 @@ class TaskContext {
   virtual void extend_lease(Duration length) = 0;
   /// How far the job is, 0 to 1, and a note; kept in the job's record at most once a second.
   virtual void progress(double fraction, const std::string& note = {}) = 0;
-  /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped, or the
-  /// lease was lost and another worker has the job.
+  /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped, the job was
+  /// revoked, or the lease was lost and another worker has the job.
   virtual bool cancelled() const = 0;
 };
 
