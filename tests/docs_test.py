@@ -91,14 +91,20 @@ def main():
         checks.check(f"docs: links in {name} lead to files", dead_links(page, text))
         checks.check(f"docs: files that {name} names exist", missing_files(source, text))
 
-    checks.check("docs: pages that the sources name exist",
-                 sorted({f"{path.relative_to(source)}: {page}" for path in (source / "src").rglob("*.[ch]pp")
-                         for page in re.findall(r"docs/[a-z-]+\.md", path.read_text(encoding="utf-8"))
+    named = [path for path in source.rglob("*") if path.suffix in (".hpp", ".cpp", ".build", ".py", ".md", ".in", ".catalog")
+             and path.relative_to(source).parts[0] in ("src", "tests", "completions", "units", "man", "docs", "sysv")]
+    checks.check("docs: pages and tests that the sources name exist",
+                 sorted({f"{path.relative_to(source)}: {page}" for path in named
+                         for page in re.findall(r"\b(?:docs/[a-z-]+\.md|tests/[a-z_/]+\.(?:py|cpp))", path.read_text(encoding="utf-8"))
                          if not (source / page).exists()}))
     readme = (source / "README.md").read_text(encoding="utf-8")
     program = source / README_PROGRAM
     checks.check(f"docs: README.md holds {README_PROGRAM}, whole",
                  [] if program.exists() and program.read_text(encoding="utf-8") in blocks(readme, "cpp") else ["it does not"])
+    shell = "".join(blocks(readme, "sh"))
+    programs = re.search(r"^build/\S+", shell, re.M)
+    checks.check("docs: what README.md runs of the build has been built on that page, whole",
+                 [] if programs and re.search(r"^(\./tool/build|ninja -C build)( |$)", shell[:programs.start()], re.M) else ["it has not"])
     listed = re.findall(r"^\| `stem ([a-z -]+?)(?: [A-Z<\[-].*?)?`", readme, re.M)
     checks.check("docs: the table in README.md has every command", difference(set(listed), "the table", set(known), "stem --help"))
     checks.finish()

@@ -128,6 +128,29 @@ int dispatch(const std::vector<std::string>& words) {
 
 }  // namespace
 
+Environment load_what_can_be_read(const Common& common) {
+  auto environment = process_environment();
+  const auto read = [&](const std::string& path) {
+    try {
+      const auto file = EnvFile::read(path, EnvFile::WrongLines::skipped);
+      for (const auto& warning : file.warnings) std::cerr << "stem: " << warning << '\n';
+      file.apply_to(environment);
+    } catch (const Error& error) {
+      std::cerr << "stem: " << error.what() << '\n';
+    }
+  };
+  if (const auto listed = environment.find("STEM_ENV_FILE"); listed != environment.end()) {
+    try {
+      for (const auto& path : split_command(listed->second))
+        if (access(path.c_str(), R_OK) == 0) read(path);
+    } catch (const Error& error) {
+      std::cerr << "stem: STEM_ENV_FILE: " << error.what() << '\n';
+    }
+  }
+  if (!common.env_file.empty()) read(common.env_file);
+  return environment;
+}
+
 EnvironmentFiles::EnvironmentFiles(const Common& common, const std::string& node) {
   const auto inherited = process_environment();
   const auto variable = [&](const char* name) {

@@ -51,6 +51,9 @@ class EnvironmentFiles {
 inline Environment load_environment(const Common& common, const std::string& node = {}) {
   return EnvironmentFiles(common, node).read();
 }
+/// The same for what starts nothing: a worker is to be stopped although its file has a bad line or is gone. Whatever is
+/// wrong is a warning on stderr, and counts for nothing.
+Environment load_what_can_be_read(const Common& common);
 /// `environment` and systemd's credentials over it, read as configuration; unknown STEM_ variables are warned of on
 /// stderr. Throws Error 78.
 Config load_config(const Environment& environment);

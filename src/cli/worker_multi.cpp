@@ -95,7 +95,8 @@ std::vector<NodeOutcome> carry_out(Supervisor& supervisor, Verb verb, bool rolli
   return {};
 }
 
-std::unique_ptr<Supervisor> supervisor_of(const MultiOptions& options, const Environment& environment) {
+std::unique_ptr<Supervisor> supervisor_of(const MultiOptions& options, const Environment& environment,
+                                          bool starts) {
   SupervisorSettings settings;
   settings.kind = SupervisorSettings::kind_of(
       options.supervisor.empty() ? value_of(environment, "STEM_SUPERVISOR") : options.supervisor);
@@ -105,7 +106,9 @@ std::unique_ptr<Supervisor> supervisor_of(const MultiOptions& options, const Env
   settings.host = options.host;
   if (options.user) settings.reach = SupervisorSettings::Reach::user;
   if (options.system) settings.reach = SupervisorSettings::Reach::system;
-  auto config = Config::from(environment);
+  // Of use here is one setting. What else is wrong concerns who starts something.
+  auto config = starts ? Config::from(environment) : Config{};
+  if (!starts) config.runtime_dir = value_of(environment, "STEM_RUNTIME_DIR");
   if (!options.runtime_dir.empty())
     config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
   settings.runtime_dir = runtime_dir(config, environment);
@@ -114,25 +117,24 @@ std::unique_ptr<Supervisor> supervisor_of(const MultiOptions& options, const Env
 }
 
 int act(const MultiOptions& options, const Common& common) {
-  const auto environment = load_environment(common);
+  const auto& action = options.action;
+  const bool starts = action == "start" || action == "restart" || action == "enable";
+  const auto environment = starts ? load_environment(common) : load_what_can_be_read(common);
   check_multi_options(options);
   auto nodes = named_nodes(options, environment);
-  const auto verb = verb_of(options.action);
-  const bool with_options = verb == Verb::start || verb == Verb::restart || verb == Verb::enable;
-  const bool is_action = options.action != "status" && options.action != "logs";
   std::vector<NodeRequest> requests;
-  if (is_action && with_options && !options.all) requests = requests_of(options, nodes, common, environment);
+  if (starts && !options.all) requests = requests_of(options, nodes, common, environment);
 
-  const auto supervisor = supervisor_of(options, environment);
+  const auto supervisor = supervisor_of(options, environment, starts);
   if (common.verbose) std::cerr << "stem worker multi: nodes are managed by " << supervisor->name() << '\n';
-  if (options.action == "status") return print_status(*supervisor, nodes, common);
+  if (action == "status") return print_status(*supervisor, nodes, common);
 
   if (options.all) {
     nodes = supervisor->nodes();
     if (nodes.empty()) return say_none_is_known(), 0;
-    if (is_action && with_options) requests = requests_of(options, nodes, common, environment);
+    if (starts) requests = requests_of(options, nodes, common, environment);
   }
-  if (options.action == "logs") {
+  if (action == "logs") {
     LogPrinter printer(common.json, nodes.size() > 1);
     supervisor->read_logs(nodes, log_query(options), printer);
     return 0;
@@ -142,6 +144,7 @@ int act(const MultiOptions& options, const Common& common) {
   how.wait = !options.no_block;
   how.reset = options.reset;
   if (options.timeout.count() >= 0) how.timeout = options.timeout;
+  const auto verb = verb_of(action);
   MultiProgress progress(nodes, verb, options.rolling, common.json);
   const auto outcomes = carry_out(*supervisor, verb, options.rolling, requests, nodes, how, progress);
   if (common.json) {

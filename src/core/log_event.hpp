@@ -5,7 +5,7 @@ namespace stem {
 /// What an entry of the log means to an operator, for the few that call for one. In the journal it becomes MESSAGE_ID=,
 /// which units/stem.catalog explains (`journalctl -x`). Holds for what this thread logs while the object lives.
 struct LogEvent {
-  // An identity is never given a second meaning. tests/catalog_test.py compares this list with the catalog.
+  // An identity is never given a second meaning. tests/packaging_test.py compares this list with the catalog.
   static constexpr const char* refused_configuration = "26b839ca054b4d5b979d0756463570a7";
   static constexpr const char* broker_lost = "5f37363f6e9440dab2348a4e5be33241";
   static constexpr const char* broker_back = "c27cc3ba86a64e909c5ae3de1c81fa13";

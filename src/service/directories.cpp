@@ -134,7 +134,8 @@ class Walk {
     if (status.st_uid != owner_.user && status.st_uid != system_ && status.st_uid != 0)
       throw Error(Exit::no_permission, "will not use directory " + path_ + ": it belongs to " +
                                            user_name(status.st_uid) + ", not to " + user_name(owner_.user) +
-                                           "; " + remedy());
+                                           "; name another directory, or run the worker as " +
+                                           user_name(status.st_uid));
     if (owner_.user == geteuid()) {
       if (faccessat(current_.get(), ".", W_OK | X_OK, AT_EACCESS) != 0) fail(path_, errno);
       return;

@@ -74,7 +74,8 @@ bool is_utf8(std::string_view text) {
 /// Reads one file, front to back. Each method takes up where the last one stopped.
 class Reader {
  public:
-  Reader(std::string_view text, const std::string& name) : text_(text), name_(name) {}
+  Reader(std::string_view text, const std::string& name, EnvFile::WrongLines wrong)
+      : text_(text), name_(name), skips_(wrong == EnvFile::WrongLines::skipped) {}
 
   EnvFile all() {
     if (text_.starts_with("\xEF\xBB\xBF"))
@@ -86,10 +87,19 @@ class Reader {
     for (;;) {
       while (!done() && is_blank(peek())) take();
       if (done()) return std::move(file_);
-      if (peek() == '#' || peek() == ';')
-        comment();
-      else
-        assignment();
+      const auto at = at_, line = line_;
+      try {
+        if (peek() == '#' || peek() == ';')
+          comment();
+        else
+          assignment();
+      } catch (const Error& error) {
+        if (!skips_) throw;
+        file_.warnings.push_back(error.what());
+        // A quote that is never closed has eaten the rest: what is wrong is this one line.
+        at_ = at, line_ = line;
+        while (!done() && !is_newline(peek())) take();
+      }
     }
   }
 
@@ -223,6 +233,7 @@ class Reader {
 
   std::string_view text_;
   const std::string& name_;
+  const bool skips_;
   std::size_t at_ = 0;
   std::size_t line_ = 1;
   EnvFile file_;
@@ -230,7 +241,7 @@ class Reader {
 
 }  // namespace
 
-EnvFile EnvFile::read(const std::string& path) {
+EnvFile EnvFile::read(const std::string& path, WrongLines wrong) {
   const auto refuse = [&](int error) -> Error {
     const auto code = error == ENOENT || error == ENOTDIR ? Exit::no_input
                       : error == EACCES || error == EPERM ? Exit::no_permission
@@ -261,11 +272,11 @@ EnvFile EnvFile::read(const std::string& path) {
       throw Error::at(Exit::config, path, 1,
                       "the file is larger than 64 MiB, systemd refuses it; is it the right one?");
   }
-  return parse(text, path);
+  return parse(text, path, wrong);
 }
 
-EnvFile EnvFile::parse(std::string_view text, const std::string& name) {
-  return Reader(text, name).all();
+EnvFile EnvFile::parse(std::string_view text, const std::string& name, WrongLines wrong) {
+  return Reader(text, name, wrong).all();
 }
 
 void EnvFile::apply_to(Environment& environment) const {

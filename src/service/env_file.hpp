@@ -24,10 +24,17 @@ struct EnvFile {
   std::vector<Entry> entries;         ///< in the file's order; the later of two equal keys wins
   std::vector<std::string> warnings;  ///< `FILE:LINE: …`, for the caller to log
 
+  /// What becomes of a line that is wrong.
+  enum class WrongLines {
+    refused,
+    skipped,  ///< a warning each, and the line counts for nothing: for who only looks, or stops
+  };
+
   /// Throws Error: 66 the file is missing, 77 it may not be read, 78 `FILE:LINE: what is wrong; what to do`.
-  static EnvFile read(const std::string& path);
-  /// `name` stands for the file in messages. Throws Error 78.
-  static EnvFile parse(std::string_view text, const std::string& name);
+  static EnvFile read(const std::string& path, WrongLines wrong = WrongLines::refused);
+  /// `name` stands for the file in messages. Throws Error 78, for wrong lines that are skipped only if it concerns the
+  /// whole file.
+  static EnvFile parse(std::string_view text, const std::string& name, WrongLines wrong = WrongLines::refused);
 
   /// Sets every entry in `environment`, over what is there.
   void apply_to(Environment& environment) const;

@@ -34,7 +34,12 @@ RedisWatch::RedisWatch(const RedisAddress& address, std::string channel)
     throw Error(Exit::try_again, std::string("cannot wait for a wake-up: ") + std::strerror(errno));
   watch(poll_.get(), timer_.get());
   watch(poll_.get(), poked_.get());
-  subscribe();
+  try {
+    subscribe();
+  } catch (const Error& error) {
+    if (error.code() != Exit::unavailable) throw;
+    tick(true);
+  }
   address_.timeout = std::min<Duration>(address_.timeout, patience);
 }
 

@@ -15,7 +15,8 @@ namespace stem {
 /// to have heard something once a second, and tries to reach it each time.
 class RedisWatch {
  public:
-  /// Subscribed when it returns. Throws Error as RedisConnection does; 75 when the process is out of descriptors.
+  /// Subscribed when it returns, if the server can be reached. Throws Error as RedisConnection does, but 69; 75 when the
+  /// process is out of descriptors.
   RedisWatch(const RedisAddress& address, std::string channel);
 
   /// Polls readable once something was published. Valid for this object's life.

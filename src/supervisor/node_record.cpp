@@ -46,15 +46,17 @@ Descriptor NodeRecords::directory() const {
   return directory;
 }
 
-Descriptor NodeRecords::lock(const std::string& node) const {
+Descriptor NodeRecords::lock(const std::string& node, bool waits) const {
   make_directories(directory_, Owner::self());
   const auto directory = this->directory();
   if (!directory) cannot("trust", directory_, errno);
   const auto file = node + ".lock";
   Descriptor held(openat(directory.get(), file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!held) cannot("open", path(node, ".lock"), errno);
-  while (flock(held.get(), LOCK_EX) != 0)
+  while (flock(held.get(), LOCK_EX | (waits ? 0 : LOCK_NB)) != 0) {
+    if (errno == EWOULDBLOCK) return {};
     if (errno != EINTR) cannot("lock", path(node, ".lock"), errno);
+  }
   return held;
 }
 

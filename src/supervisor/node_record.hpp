@@ -25,9 +25,11 @@ class NodeRecords {
       : runtime_dir_(runtime_dir), directory_(runtime_dir + "/multi") {}
 
   /// Keeps every other start, stop or restart of this node, by whoever shares the directory, waiting until
-  /// the descriptor is closed. Makes the directory. Throws Error: 73 or 77 cannot be made, 77 it belongs to
-  /// someone else.
-  Descriptor lock(const std::string& node) const;
+  /// the descriptor is closed; none without `waits`, if there is one. Makes the directory. Throws Error: 73 or 77
+  /// cannot be made, 77 it belongs to someone else.
+  Descriptor lock(const std::string& node, bool waits = true) const;
+
+  const std::string& runtime_dir() const { return runtime_dir_; }
 
   /// Nothing if there is none, or none that can be believed.
   std::optional<NodeRecord> read(const std::string& node) const;

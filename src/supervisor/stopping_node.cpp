@@ -3,6 +3,9 @@
 #include <csignal>
 #include <thread>
 
+#include "service/control_client.hpp"
+#include "service/control_socket.hpp"
+
 namespace stem {
 namespace {
 
@@ -11,6 +14,20 @@ using Kind = NodeOutcome::Kind;
 constexpr Duration stop_patience = std::chrono::seconds{30};
 /// SIGKILL is not to be refused, but a process in uninterruptible sleep takes its time.
 constexpr Duration kill_patience = std::chrono::seconds{5};
+constexpr Duration answer_patience = std::chrono::milliseconds{800};
+
+/// A start holds the lock until its worker is ready or gives up, minutes later if its broker is away. One that says
+/// that it is starting runs no job yet: it is told to end, and the start ends with it.
+void end_a_start(const NodeRecords& records, const std::string& node) {
+  try {
+    const auto holder = PidfileHolder::open(records.pidfile_of(node));
+    if (holder && ask_worker(control_socket_path(records.runtime_dir(), node), "health", answer_patience).at("state") ==
+                      "starting")
+      holder->signal(SIGTERM);
+  } catch (const std::exception&) {
+    // Then we wait for whoever holds the lock.
+  }
+}
 
 }  // namespace
 
@@ -20,7 +37,11 @@ StoppingNode::StoppingNode(const NodeRecords& records, const std::string& node,
   began_ = std::chrono::steady_clock::now();
   patience_ = settings.timeout.value_or(stop_patience);
   try {
-    lock_ = records.lock(node);
+    lock_ = records.lock(node, false);
+    if (!lock_) {
+      end_a_start(records, node);
+      lock_ = records.lock(node);
+    }
     pidfile_ = records.pidfile_of(node);
     const auto state = read_pidfile(pidfile_);
     if (state.kind == PidfileState::Kind::foreign || state.kind == PidfileState::Kind::forbidden)

@@ -1,6 +1,7 @@
 #include "supervisor/supervisor_detached.hpp"
 
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -85,11 +86,11 @@ SupervisorDetached::SupervisorDetached(DetachedSettings settings)
 
 /// Before the first lock of a node, which would make it root's.
 void SupervisorDetached::make_runtime_dir(bool is_private) const {
-  const auto worker = settings_.owner();
   try {
-    make_directories(settings_.runtime_dir, worker, is_private);
+    make_directories(settings_.runtime_dir, settings_.owner(), is_private);
   } catch (const Error&) {
-    // Each node that needs it says so.
+    // What is there can be looked at whomever it is for; what is not must not become root's.
+    if (access(settings_.runtime_dir.c_str(), F_OK) != 0) throw;
   }
 }
 

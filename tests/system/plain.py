@@ -72,9 +72,14 @@ class Plain(Box):
     def reset(self):
         """Ends every process but PID 1, and forgets what a test wrote where Stem's files are."""
         super()._end_background()
-        execute(self.enter_command(["sh", "-c", "kill -KILL -1"]), timeout=30)
+        # And waits until they are over, for one that is being killed still counts as running and holds its locks.
+        execute(self.enter_command(["sh", "-c", """
+            cd /proc; set -- [0-9]*; kill -KILL -1
+            for pid; do
+                [ $pid -eq 1 ] || [ $pid -eq $$ ] || while grep -qs '^State:.[^ZX]' $pid/status; do sleep 0.01; done
+            done"""]), timeout=30)
         self.run("if [ -e /sbin/start-stop-daemon.dpkg ]; then mv -f /sbin/start-stop-daemon.dpkg /sbin/start-stop-daemon; fi\n"
-                 "rm -rf /run/stem /var/lib/stem /var/log/stem /etc/stem /etc/default/stem /etc/sysconfig /etc/rc.d "
+                 "rm -rf /run/stem /var/lib/stem /var/cache/stem /var/log/stem /etc/stem /etc/default/stem /etc/sysconfig /etc/rc.d "
                  "/etc/init.d/stem-worker /etc/init.d/stem-scheduler /var/lock/subsys /run/lock/subsys /srv/stem")
 
     def journal(self, *_, **__):

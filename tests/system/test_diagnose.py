@@ -180,6 +180,9 @@ def test_a_log_file_outside_of_the_sandbox(box):
 def test_an_init_script_beside_the_units(box):
     box.write("/etc/init.d/stem-worker", "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: stem-worker\n# Required-Start:\n"
               "# Required-Stop:\n# Default-Start: 2 3 4 5\n# Default-Stop: 0 1 6\n### END INIT INFO\nexit 0\n", mode=0o755)
+    mask = box.run(["systemctl", "show", "--property=FragmentPath", "--value", "stem-worker.service"]).stdout.strip()
+    assert box.run(["readlink", mask]).stdout == "/dev/null\n", mask
+    box.run(["rm", mask])  # as it would be without what Stem installs against it
     box.run(["systemctl", "daemon-reload"])
     try:
         Diagnosis(box).finds("sysv-twin", "warning", "/etc/init.d/stem-worker is installed beside the units")
@@ -187,7 +190,7 @@ def test_an_init_script_beside_the_units(box):
         if box.run(["systemctl", "is-active", "stem-worker.service"], check=False).rc == 0:
             Diagnosis(box).finds("sysv-twin", "error", "it is active")
     finally:
-        box.run("systemctl stop stem-worker.service; rm /etc/init.d/stem-worker; systemctl daemon-reload")
+        box.run(f"systemctl stop stem-worker.service; rm /etc/init.d/stem-worker; ln -s /dev/null {mask}; systemctl daemon-reload")
 
 
 def test_a_worker_that_is_stopped_by_a_signal(box):

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 from box import allow, execute, wait_until
 
@@ -15,7 +16,7 @@ class Nodes:
         self.tmp = tmp
         self.app = str(stage.built("tests/modules/libeffects.so"))
         self.env = stage.environment(STEM_BROKER_URL=f"sqlite://{tmp}/stem.db", STEM_RUNTIME_DIR=f"{tmp}/run",
-                                     STEM_SUPERVISOR="start-stop-daemon")
+                                     STEM_SUPERVISOR="start-stop-daemon", STEMD_USER="root" if os.geteuid() == 0 else "")
 
     def multi(self, *words, rc=0, **env):
         ran = execute(["stem", "worker", "multi", *words], env={**self.env, **env}, cwd=self.tmp)
@@ -66,6 +67,56 @@ def test_a_stopped_process_is_shown_as_silent_and_is_ended_all_the_same(stage, t
     ran = nodes.multi("stop", "a", "--timeout", "300ms")
     assert "was killed" in ran.stdout, ran.stdout
     wait_until(lambda: not os.path.exists(f"/proc/{pid}") or ") Z " in open(f"/proc/{pid}/stat").read(), what="it has ended")
+
+
+def test_a_node_that_waits_for_its_broker_is_stopped_at_once(stage, tmp):
+    """Its start goes on meanwhile, for minutes, and ends with it."""
+    nodes = Nodes(stage, tmp)
+    start = subprocess.Popen(["stem", "worker", "multi", "start", "a", "--app", nodes.app, "--logfile", f"{tmp}/a.log"],
+                             env={**nodes.env, "STEM_BROKER_URL": "redis://127.0.0.1:9/0"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_until(lambda: "Connection refused" in (nodes.status("a", rc=3)["a"]["status"] or ""), what="it waits")
+        pid = nodes.status("a", rc=3)["a"]["pid"]
+        began = time.monotonic()
+        nodes.multi("stop", "a")
+        out, _ = start.communicate(timeout=30)
+        assert time.monotonic() - began < 30 and start.returncode == 1 and "did not start" in out, out
+        assert not os.path.exists(f"/proc/{pid}") and nodes.status("a", rc=3)["a"]["state"] == "stopped"
+    finally:
+        start.kill()
+        start.communicate()
+
+
+def test_a_node_that_does_not_stop_keeps_no_other_waiting(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a", "b", "c")
+    for node in ("a", "b"):
+        os.kill(nodes.status(node)[node]["pid"], signal.SIGSTOP)
+    lines = nodes.multi("stop", "a", "b", "c", "--timeout", "2s").stdout.splitlines()
+    assert lines[0].startswith("c  stopped") and all("was killed" in line for line in lines[1:]) and len(lines) == 3, lines
+
+
+def test_a_node_that_cannot_be_restarted_does_not_leave_the_others_stopped(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a", "c")
+    before = nodes.status()
+    os.mkdir(f"{tmp}/run/b.pid")
+    ran = nodes.multi("restart", "a", "b", "c", "--app", nodes.app, rc=77)
+    assert "b: " in ran.stderr and "cannot be used" in ran.stderr, ran.stderr
+    after = nodes.status("a", "c")
+    assert all(after[node]["state"] == "running" and after[node]["pid"] != before[node]["pid"] for node in ("a", "c")), after
+    nodes.multi("stop", "a", "c")
+
+
+def test_an_environment_file_that_is_wrong_is_refused_by_who_starts_and_told_to_who_does_not(stage, tmp):
+    nodes = Nodes(stage, tmp)
+    nodes.start("a")
+    (tmp / "wrong.env").write_text("STEM_LOG_LEVEL=debug\nnonsense\n")
+    for file, words in ((tmp / "wrong.env", f"{tmp}/wrong.env:2: "), (tmp / "missing.env", "missing.env: No such file")):
+        for action, rc in (("start", 66 if "missing" in words else 78), ("restart", 66 if "missing" in words else 78), ("status", 0), ("reload", 0)):
+            assert words in nodes.multi(action, "a", "--env-file", str(file), rc=rc).stderr, action
+    assert words in nodes.multi("stop", "a", "--env-file", str(file)).stderr
+    assert nodes.status("a", rc=3)["a"]["state"] == "stopped"
 
 
 def test_options_that_belong_to_start_are_refused_elsewhere(stage, tmp):
@@ -172,6 +223,18 @@ def test_nothing_that_stands_at_a_pidfiles_place_makes_anything_touch_it_or_a_fo
                 ran = execute(["stem", "worker", "multi", action, "a"], env=nodes.env)
                 assert ran.rc in allowed, (action, text, ran)
                 assert bystander.poll() is None, (action, text)
+                # The pid of the very command that reads the file.
+                open(pidfile, "w").close()
+                ran = execute(["sh", "-c", f'echo $$ >{pidfile}; exec stem worker multi {action} a'], env=nodes.env)
+                assert ran.rc in allowed, (action, ran)
+            # And a start takes it over, or says why it does not.
+            open(pidfile, "w").write(text + "\n")
+            ran = execute(["stem", "worker", "multi", "start", "a", "--app", nodes.app], env=nodes.env)
+            assert ran.rc in (0, 77) and bystander.poll() is None, (text, ran)
+            assert ran.rc == 0 or "cannot be used" in ran.stderr, (text, ran)
+            if ran.rc == 0:
+                assert nodes.status("a")["a"]["pid"] == int(open(pidfile).read())
+                nodes.multi("stop", "a")
         # A link and a directory are refused by all, and stay as they are.
         for make in (lambda: os.symlink("/etc/passwd", pidfile), lambda: os.mkdir(pidfile)):
             if os.path.lexists(pidfile):

@@ -35,6 +35,16 @@ def test_three_nodes_are_started_do_jobs_and_one_is_stopped(box):
     assert {node: workers.pid(node) for node in ("b", "web-1")} == {node: pids[node] for node in ("b", "web-1")}
 
 
+def test_under_systemd_nothing_is_made_that_it_makes_itself(box):
+    """No records, logs or locks of the fallback, which nobody would look at."""
+    workers = Workers(box)
+    workers.start("a")
+    workers.multi("restart", "a")
+    workers.multi("status")
+    assert set(box.run(["ls", "/run/stem"]).lines()) <= {"a.pid", "a.lock", "a.sock"}, box.run(["ls", "/run/stem"]).stdout
+    assert box.run(["ls", "-A", "/var/log/stem"]).stdout == ""
+
+
 def test_what_runs_is_not_started_and_what_is_stopped_not_stopped_and_both_is_success(box):
     workers = Workers(box)
     workers.start("a")

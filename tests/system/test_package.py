@@ -58,10 +58,18 @@ def test_the_journal_explains_a_watchdog_kill(box):
     workers.enqueue("effect.hang")
     workers.replaced("a", pid, 40)
     text = explained(box, "stem-worker@a", since)
-    assert "Subject: Worker a makes no progress; its watchdog will end it" in text, text
+    assert "Subject: a makes no progress; its watchdog will end it" in text, text
     assert "Failed with result 'watchdog'" in text
     # systemd's own entry is explained by systemd, ours by us, and ours comes first.
-    assert text.index("Worker a makes no progress") < text.index("Failed with result 'watchdog'") < text.index("Subject: Unit failed")
+    assert text.index("a makes no progress") < text.index("Failed with result 'watchdog'") < text.index("Subject: Unit failed")
+
+
+def hold_queue(box):
+    """A process that nobody can write beside to the embedded queue."""
+    holder = box.start(["python3", "-c", "import sqlite3, sys, time; db = sqlite3.connect('/var/lib/stem/stem.db', isolation_level=None);"
+                        "db.execute('BEGIN EXCLUSIVE'); print('held', flush=True); time.sleep(1000)"], user="stem", stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == "held\n"
+    return holder
 
 
 @allow(seconds=90)
@@ -73,15 +81,71 @@ def test_the_journal_explains_a_lost_broker_and_its_return(box):
     pid = workers.pid("a")
     workers.enqueue("effect.append", '{"file": "/var/lib/stem/out", "text": "x", "ms": 3000}')
     wait_until(lambda: workers.health("a")["inflight"] == 1, what="a job runs, which is to be settled")
-    holder = box.start(["python3", "-c", "import sqlite3, sys, time; db = sqlite3.connect('/var/lib/stem/stem.db', isolation_level=None);"
-                        "db.execute('BEGIN EXCLUSIVE'); print('held', flush=True); time.sleep(1000)"], user="stem", stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == "held\n"
-    wait_until(lambda: "Subject: The broker of worker a does not answer" in explained(box, "stem-worker@a", since), 60, "it is explained", 0.5)
+    holder = hold_queue(box)
+    wait_until(lambda: "Subject: The broker of a does not answer" in explained(box, "stem-worker@a", since), 60, "it is explained", 0.5)
     assert workers.pid("a") == pid and box.properties("stem-worker@a", "ActiveState")["ActiveState"] == "active"
     holder.kill()
     box.run("pkill -KILL -f '[B]EGIN EXCLUSIVE'", check={0, 1})
-    wait_until(lambda: "Subject: The broker of worker a answers again" in explained(box, "stem-worker@a", since), 30, "it is back", 0.5)
+    wait_until(lambda: "Subject: The broker of a answers again" in explained(box, "stem-worker@a", since), 30, "it is back", 0.5)
     assert workers.pid("a") == pid
+
+
+def test_the_journal_explains_a_reload_that_was_refused(box):
+    workers = Workers(box)
+    workers.start("a")
+    pid, since = workers.pid("a"), box.cursor()
+    box.write("/etc/stem/a.env", "STEM_LOG_LEVEL=loud\n")
+    workers.multi("reload", "a", check=78)
+    text = explained(box, "stem-worker@a", since)
+    assert "Subject: a kept its former configuration" in text and "STEM_LOG_LEVEL" in text, text
+    assert workers.pid("a") == pid and workers.health("a")["status"] == "ok"
+
+
+@allow(seconds=90)
+def test_the_journal_explains_jobs_that_were_left_behind(box):
+    """It cannot give the job back, since it hangs in a call to its broker."""
+    workers = Workers(box)
+    box.write("/etc/stem/stem.env", "STEM_DRAIN_LIMIT=1s\nSTEM_BROKER_URL=sqlite:///var/lib/stem/stem.db?busy_timeout=10s\n")
+    workers.start("a")
+    workers.enqueue("effect.hang")
+    wait_until(lambda: workers.health("a")["inflight"] == 1, what="the job hangs")
+    since = box.cursor()
+    hold_queue(box)
+    box.run(["systemctl", "stop", "stem-worker@a"], timeout=60)
+    text = explained(box, "stem-worker@a", since)
+    assert "Subject: a ended while jobs still ran" in text and "raise STEM_DRAIN_LIMIT" in " ".join(text.split()), text
+    box.run("pkill -KILL -f '[B]EGIN EXCLUSIVE'", check={0, 1})
+    assert workers.left() == 1
+
+
+@allow(seconds=120)
+def test_the_journal_explains_a_broker_that_never_answered(box):
+    """The worker gives up after five minutes: its clock is put forward by six, once it waits."""
+    box.write("/opt/ahead.c", """
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <time.h>
+        #include <unistd.h>
+        int clock_gettime(clockid_t clock, struct timespec* now) {
+          static int (*real)(clockid_t, struct timespec*);
+          if (!real) real = (int (*)(clockid_t, struct timespec*))dlsym(RTLD_NEXT, "clock_gettime");
+          int result = real(clock, now);
+          if (clock == CLOCK_MONOTONIC && access("/run/stem/ahead", F_OK) == 0) now->tv_sec += 360;
+          return result;
+        }
+    """)
+    box.run(["gcc", "-shared", "-fPIC", "-O1", "-o", "/opt/ahead.so", "/opt/ahead.c"])
+    workers = Workers(box)
+    workers.drop_in("[Service]\nEnvironment=LD_PRELOAD=/opt/ahead.so\nRestart=no\nWatchdogSec=0\n")
+    box.write("/etc/stem/stem.env", f"STEM_BROKER_URL=redis://127.0.0.1:9/0\nSTEM_WORKER_APP={EFFECTS}\n")
+    since = box.cursor()
+    box.run(["systemctl", "start", "--no-block", "stem-worker@a"])
+    wait_until(lambda: "Connection refused" in box.properties("stem-worker@a", "StatusText")["StatusText"], what="it waits for its broker")
+    box.write("/run/stem/ahead", "")
+    box.wait_for_unit("stem-worker@a", "failed", 60)
+    assert box.properties("stem-worker@a", "ExecMainStatus") == {"ExecMainStatus": "69"}
+    text = explained(box, "stem-worker@a", since)
+    assert "Subject: The broker of a does not answer" in text and "Subject: a gave up: its broker never answered" in text, text
 
 
 def numbers(machine, node):
@@ -156,6 +220,40 @@ def test_each_drop_in_example_is_understood_and_lets_a_worker_do_its_work(box):
         assert box.exists(f"/var/lib/stem/out{node}"), examples[int(node)]
 
 
+def test_somebody_is_told_when_a_worker_has_failed_for_good(box):
+    """With the example as it is installed, and the unit that stands in its comment."""
+    example = box.read("/usr/share/stem/drop-ins/tell-of-failure.conf")
+    sample = re.search(r"^# +/etc/systemd/system/stem-failed@\.service:\n((?:#.*\n)+)", example, re.M)[1]
+    unit = "".join(line.removeprefix("#").removeprefix("     ") + "\n" for line in sample.splitlines())
+    box.write("/etc/systemd/system/stem-failed@.service", unit)
+    box.write("/etc/systemd/system/stem-worker@.service.d/tell-of-failure.conf", example)
+    box.run(["systemctl", "daemon-reload"])
+    ran = box.run(["systemd-analyze", "verify", "--man=no", "stem-failed@x.service"])
+    assert not (ran.stdout + ran.stderr).strip(), ran.stdout + ran.stderr
+    since = box.cursor()
+    box.write("/etc/stem/x.env", "nonsense\n")
+    box.run(["systemctl", "start", "stem-worker@x"], check=1)
+    told = wait_until(lambda: [entry["MESSAGE"] for entry in box.journal(None, "SYSLOG_IDENTIFIER=stem-failed", since=since)], what="it is told")
+    assert len(told) == 1 and "stem-worker@x.service" in told[0], told
+
+
+def test_a_worker_that_comes_back_by_itself_is_nothing_to_tell(box):
+    """systemd 252 counts it as a failure only at the limit; 254 and later do so with what the example says for them."""
+    example = box.read("/usr/share/stem/drop-ins/tell-of-failure.conf")
+    if int(box.run(["systemctl", "--version"]).stdout.split()[1]) >= 254:
+        example = re.sub(r"^#(\[Service\]|RestartMode=)", r"\1", example, flags=re.M)
+    box.write("/etc/systemd/system/stem-failed@.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/told\n")
+    box.write("/etc/systemd/system/stem-worker@.service.d/tell-of-failure.conf", example)
+    workers = Workers(box)
+    workers.drop_in("[Service]\nRestartSec=100ms\n")
+    box.run("rm -f /run/told")
+    workers.start("a")
+    pid = workers.pid("a")
+    box.kill(pid)
+    workers.replaced("a", pid, 20)
+    assert not box.exists("/run/told")
+
+
 @allow(seconds=120)
 def test_the_tree_works_in_an_empty_root(box, stage):
     """`meson install` into nothing, then what a package's scripts do, with --root; the result boots and starts."""
@@ -191,22 +289,25 @@ def test_the_same_tree_starts_a_worker_after_a_boot(box):
 
 @allow(seconds=120)
 def test_log_files_are_rotated_without_systemd_and_no_line_is_lost(plain):
-    """Once through `stem worker multi`, then through the init script where that is installed."""
+    """Once through `stem worker multi`, then with the init scripts: their nodes, the scheduler, and one that was started by hand."""
     if not shutil.which("logrotate"):
         raise Skip("logrotate is not installed")
     plain.write("/srv/stem/counter.py", COUNTER)
     plain.write("/etc/default/stem", "STEMD_NODES=count\nSTEMD_COMMAND='/usr/bin/python3 /srv/stem/counter.py'\n")
 
-    def pid(_):
-        return plain.read("/run/stem/count.pid").strip()
+    def pid(node):
+        return plain.read(f"/run/stem/{node}.pid").strip()
 
-    def once(start, stop):
+    def once(start, stop, *others):
         plain.run("rm -rf /var/log/stem")
-        plain.run(start, env={"STEMD_USER": "stem"})
+        plain.run(start)
+        if others:
+            plain.run(["stem", "worker", "multi", "start", "by-hand", "--app", EFFECTS])
+            plain.run(["/etc/init.d/stem-scheduler", "start"])
         wait_until(lambda: "line 100\n" in plain.read("/var/log/stem/count.log"), what="it prints")
-        rotate(plain, "count", pid=pid)
+        rotate(plain, "count", *others, pid=pid)
         wait_until(lambda: plain.read("/var/log/stem/count.log").count("\n") > 50, what="it goes on in the new file")
-        plain.run(stop, env={"STEMD_USER": "stem"})
+        plain.run(stop)
         found, end = numbers(plain, "count")
         assert found == list(range(1, len(found) + 1)) and len(found) > 150 and "\nlast\n" in end, len(found)
         assert set(plain.run("stat -c '%U %G %a' /var/log/stem/*").lines()) == {"stem stem 640"}
@@ -214,4 +315,5 @@ def test_log_files_are_rotated_without_systemd_and_no_line_is_lost(plain):
     once(["stem", "worker", "multi", "start", "count", "--command", "/usr/bin/python3 /srv/stem/counter.py"],
          ["stem", "worker", "multi", "stop", "count"])
     plain.run("install -m 0755 /usr/share/stem/sysv/stem-worker /etc/init.d/stem-worker")
-    once(["/etc/init.d/stem-worker", "start"], ["/etc/init.d/stem-worker", "stop"])
+    plain.run("install -m 0755 /usr/share/stem/sysv/stem-scheduler /etc/init.d/stem-scheduler")
+    once(["/etc/init.d/stem-worker", "start"], ["/etc/init.d/stem-worker", "stop"], "by-hand", "scheduler")

@@ -1,5 +1,6 @@
 """The init scripts, on a machine without systemd: with dpkg's start-stop-daemon, BusyBox's, and none; Red Hat's `daemon`."""
 
+import contextlib
 import shutil
 import subprocess
 
@@ -41,8 +42,8 @@ daemon() {
 class Service:
     """The script as an administrator installs it, with nodes a and web-1."""
 
-    def __init__(self, plain, default="", config="/etc/default/stem", shell=None, script=SCRIPT):
-        self.plain, self.config, self.shell, self.script = plain, config, shell, script
+    def __init__(self, plain, default="", config="/etc/default/stem", script=SCRIPT):
+        self.plain, self.config, self.script = plain, config, script
         plain.run(f"install -m 0755 /usr/share/stem/sysv/{script.rpartition('/')[2]} {script}")
         self.configure(default or f'STEMD_NODES="a web-1"\nSTEMD_OPTS="--app {EFFECTS} -c 2"\n')
 
@@ -50,8 +51,7 @@ class Service:
         self.plain.write(self.config, text, **mode)
 
     def __call__(self, action, *more, rc=0, **options):
-        words = [*([self.shell] if self.shell else []), self.script, action, *more]
-        ran = self.plain.run([word for part in words for word in part.split()], check=False, timeout=60, **options)
+        ran = self.plain.run([self.script, action, *more], check=False, timeout=60, **options)
         assert ran.rc == rc, f"{action}: exit status {ran.rc}, not {rc}\n{ran.stdout}{ran.stderr}"
         return ran
 
@@ -63,12 +63,24 @@ class Service:
         return self.plain.read(f"/run/stem/{node}.pid").strip()
 
 
+@contextlib.contextmanager
+def busyboxs_shell(plain):
+    """/bin/sh is BusyBox's, as on Alpine: the scripts start themselves anew with it."""
+    former = plain.run(["readlink", "/bin/sh"]).stdout.strip()
+    plain.run("rm -f /run/shells; ln -sfn /bin/busybox /bin/sh")
+    try:
+        yield
+    finally:
+        plain.run(["ln", "-sfn", former, "/bin/sh"])
+
+
 def one_life(service):
     """The whole life of two workers; every action twice."""
     plain = service.plain
     service("status", rc=3)
     service("try-restart")
     service("reload", rc=7)
+    assert not plain.exists("/run/stem") and not plain.exists("/var/log/stem")  # who only asks makes nothing
     service("start")
     pids = service.pids()
     assert len(pids) == 2, pids
@@ -104,7 +116,11 @@ def test_two_workers_live_and_end_under_the_script_with_busyboxs_start_stop_daem
     if not shutil.which("busybox"):
         raise Skip("busybox is not installed")
     plain.run("mv /sbin/start-stop-daemon /sbin/start-stop-daemon.dpkg && ln -s /bin/busybox /sbin/start-stop-daemon")
-    one_life(Service(plain, shell="busybox ash"))
+    with busyboxs_shell(plain):
+        service = Service(plain)
+        service.configure(f'STEMD_NODES="a web-1"\nSTEMD_OPTS="--app {EFFECTS} -c 2"\nreadlink /proc/$$/exe >>/run/shells\n')
+        one_life(service)
+        assert set(plain.read("/run/shells").split()) == {plain.run(["readlink", "-f", "/bin/busybox"]).stdout.strip()}
 
 
 @allow(seconds=120)
@@ -155,16 +171,51 @@ def test_every_variable_of_the_defaults_file_counts(plain):
 
 
 def test_options_may_name_the_files_themselves_and_root_may_run_workers_as_itself(plain):
-    service = Service(plain, default=f"""STEMD_NODES=a\nSTEMD_USER=""\nSTEMD_OPTS="--app {EFFECTS} --pidfile=/run/stem/x.pid """
+    service = Service(plain, default=f"""STEMD_NODES=a\nSTEMD_USER=root\nSTEMD_OPTS="--app {EFFECTS} --pidfile=/run/stem/x.pid """
                       """--logfile /srv/stem/x.log --workdir /srv"\n""")
     service("start")
     pid = plain.read("/run/stem/x.pid").strip()
     assert "Uid:\t0\t" in plain.read(f"/proc/{pid}/status") and plain.exists("/srv/stem/x.log")
     assert plain.run(["readlink", f"/proc/{pid}/cwd"]).stdout == "/srv\n"
     service("stop")
-    service.configure(f"STEMD_USER=\nSTEMD_OPTS='--app {EFFECTS}'\n")
+    service.configure(f"STEMD_USER=root\nSTEMD_OPTS='--app {EFFECTS}'\n")
     service("start")
     service("stop")
+
+
+def test_without_a_word_on_the_user_workers_are_not_roots(plain):
+    service = Service(plain, default=f"STEMD_NODES=a\nSTEMD_USER=\nSTEMD_OPTS='--app {EFFECTS}'\n")
+    service("start")
+    assert f"Uid:\t{plain.uid('stem')}\t" in plain.read(f"/proc/{service.pid('a')}/status")
+    service("stop")
+    plain.run("rm -rf /run/stem /var/log/stem /var/lib/stem")
+    start = ["stem", "worker", "multi", "start", "b", "--app", EFFECTS]
+    plain.run(start)
+    assert f"Uid:\t{plain.uid('stem')}\t" in plain.read(f"/proc/{service.pid('b')}/status")
+    assert plain.run(["stat", "-c", "%U", "/run/stem", "/var/log/stem", "/var/lib/stem"]).lines() == ["stem"] * 3
+    plain.run(["stem", "worker", "multi", "stop", "b"])
+    # Who asks for root is not advised to take the others' directory away.
+    ran = plain.run(start, env={"STEMD_USER": "root"}, check=77)
+    assert "install -d -o root" not in ran.stderr and "run the worker as stem" in ran.stderr, ran.stderr
+    plain.run("rm -rf /run/stem /var/log/stem")
+    plain.run(start, env={"STEMD_USER": "root"})
+    assert "Uid:\t0\t" in plain.read(f"/proc/{service.pid('b')}/status")
+    plain.run(["stem", "worker", "multi", "stop", "b"])
+
+
+def test_a_user_who_may_not_enter_the_state_directory_works_elsewhere(plain):
+    plain.run("useradd --system --no-create-home jobs 2>/dev/null; install -d -o stem -g stem -m 2770 /var/lib/stem; "
+              "install -d -o jobs /srv/stem")
+    service = Service(plain, default=f"STEMD_NODES=a\nSTEMD_USER=jobs\nSTEMD_OPTS='--app {EFFECTS}'\n")
+    plain.write("/etc/stem/stem.env", "STEM_BROKER_URL=sqlite:///srv/stem/jobs.db\n")
+    service("start")
+    assert plain.run(["readlink", f"/proc/{service.pid('a')}/cwd"]).stdout.strip() != "/var/lib/stem"
+    service("stop")
+    plain.run("usermod --append --groups stem jobs")
+    service("start")
+    assert plain.run(["readlink", f"/proc/{service.pid('a')}/cwd"]).stdout.strip() == "/var/lib/stem"
+    service("stop")
+    plain.run("gpasswd --delete jobs stem")
 
 
 def test_options_of_one_node_reach_that_node(plain):
@@ -172,6 +223,8 @@ def test_options_of_one_node_reach_that_node(plain):
     service("start")
     queues = {node: plain.run(["stem", "worker", "healthcheck", "--node", node, "--json"]).json()["queues"] for node in ("a", "web-1")}
     assert queues == {"a": ["other"], "web-1": ["mail"]}, queues
+    # What a worker serves does not change where its own jobs go.
+    assert "STEM_DEFAULT_QUEUE" not in plain.read(f"/proc/{service.pid('web-1')}/environ")
     assert "/3 busy" in service("status").stdout
     service("try-restart")
     service("stop", "a")
@@ -194,6 +247,64 @@ def test_environment_files_of_all_and_of_one_node_are_read(plain):
     assert "/etc/stem/web-1.env:1: " in ran.stderr, ran.stderr
     service("status", rc=3)  # the other one runs
     assert len(service.pids()) == 1
+
+
+def test_a_line_that_is_wrong_does_not_keep_a_worker_from_being_stopped(plain):
+    service = Service(plain)
+    plain.write("/etc/stem/stem.env", "STEM_WORKER_QUEUES=mail\n", mode=0o640, owner="root:stem")
+    service("start")
+    pids = service.pids()
+    for wrong in ("nonsense\n", 'A="never closed\n', "STEM_WORKER_CONCURRENCY=many\n", "A=\0\n"):
+        plain.write("/etc/stem/stem.env", wrong, mode=0o640, owner="root:stem")
+        service("status")
+        service("restart", rc=6)  # it would not come up again
+        service("try-restart", rc=6)
+        assert service.pids() == pids
+        assert "kept" in service("reload", rc=6).stderr or service.pids() == pids
+    ran = service("stop")
+    assert "NUL byte" in ran.stderr and not service.pids(), ran.stderr
+    service("status", rc=3)
+
+
+def test_where_no_worker_is_configured_nothing_is_done(plain):
+    for nodes in ("''", "'  '"):
+        service = Service(plain, default=f"STEMD_NODES={nodes}\nSTEMD_OPTS='--app {EFFECTS}'\n")
+        service("status", rc=3)
+        service("start", rc=6)
+        service("restart", rc=6)
+        service("try-restart")
+        service("reload", rc=7)
+        service("stop")
+        assert not service.pids()
+
+
+def test_a_number_that_the_workers_user_wrote_does_not_make_root_kill_anybody(plain):
+    """The pidfile lies in a directory of that user."""
+    service = Service(plain)
+    service("start")
+    service("stop", "a")
+    bystander = plain.start(["sleep", "1000"])
+    (pid,) = plain.run(["pgrep", "-x", "sleep", "-u", "root", "-n"]).lines()
+    for forge in (f"echo {pid} >/run/stem/a.pid", f"rm -f /run/stem/a.pid; (echo {pid}; exec sleep 30) >/run/stem/a.pid &",
+                  f"rm -f /run/stem/web-1.pid; echo {pid} >/run/stem/web-1.pid"):
+        plain.run(forge, user="stem", check=False)
+        for action in ("status", "reload", "stop"):
+            plain.run([SCRIPT, action], check=False, timeout=60)
+            assert bystander.poll() is None, (forge, action)
+
+
+def test_what_one_node_does_says_nothing_of_the_others_under_red_hats_rc(plain):
+    plain.run("mkdir -p /run/lock/subsys")
+    plain.write("/etc/rc.d/init.d/functions", FUNCTIONS)
+    mark = "/var/lock/subsys/stem-worker"
+    service = Service(plain, config="/etc/sysconfig/stem", default=f"STEMD_NODES='a b'\nSTEMD_OPTS='--app {EFFECTS}'\n")
+    service("start")
+    service("stop", "b")
+    assert plain.exists(mark)  # or rc would never stop a
+    service("status", "b", rc=3)
+    service("status", rc=3)
+    service("stop", "a")
+    assert not plain.exists(mark)
 
 
 def test_reload_takes_over_what_may_change_and_opens_the_log_anew(plain):
@@ -247,9 +358,16 @@ def test_exit_statuses_are_those_of_the_lsb(plain):
     service("start", rc=6)
     plain.run("mv /usr/bin/stem /usr/bin/stem.away")
     try:
-        service("status", rc=5)
+        service("start", rc=5)
+        service("status", rc=4)  # 5 and more are reserved for it
     finally:
         plain.run("mv /usr/bin/stem.away /usr/bin/stem")
+    plain.run("chmod 0666 /etc/default/stem")
+    service("start", rc=6)
+    service("status", rc=4)
+    plain.run("chmod 0644 /etc/default/stem")
+    service.configure("if\n")
+    service("status", rc=4)
     service.configure(f"STEMD_NODES=a\nSTEMD_OPTS='--app {EFFECTS}'\n")
     service("start")
     service("status", user="nobody")
@@ -269,8 +387,8 @@ def test_the_callers_environment_does_not_reach_the_workers(plain):
 
 def test_started_twenty_times_at_once_there_is_one_process_a_node(plain):
     service = Service(plain)
-    plain.run(f"for n in $(seq 20); do {SCRIPT} start >/dev/null & done; wait", timeout=50)
-    assert len(service.pids()) == 2
+    plain.run(f"for n in $(seq 20); do {SCRIPT} start >>/run/told 2>&1 & done; wait", timeout=50)
+    assert len(service.pids()) == 2, plain.run("cat /run/told").stdout
 
 
 SCHEDULER = "/etc/init.d/stem-scheduler"
@@ -315,13 +433,15 @@ def test_a_scheduler_lives_and_ends_under_its_script(plain):
 def test_a_scheduler_lives_and_ends_under_its_script_with_red_hats_daemon_and_busyboxs_shell(plain):
     plain.run("mv /sbin/start-stop-daemon /sbin/start-stop-daemon.dpkg && mkdir -p /run/lock/subsys")
     plain.write("/etc/rc.d/init.d/functions", FUNCTIONS)
-    one_scheduler(Service(plain, script=SCHEDULER, config="/etc/sysconfig/stem", shell="busybox ash"))
+    with busyboxs_shell(plain):
+        one_scheduler(Service(plain, script=SCHEDULER, config="/etc/sysconfig/stem"))
 
 
 def test_the_schedulers_options_and_files_count(plain):
     service = Service(plain, script=SCHEDULER, default='STEMD_SCHEDULER_OPTS="--catch-up none"\n'
                       'STEMD_SCHEDULER_PID_FILE=/run/stem/s.pid\nSTEMD_SCHEDULER_LOG_FILE=/var/log/stem/s.log\n')
     plain.write("/etc/stem/scheduler.env", "STEM_LOG_LEVEL=debug\n", mode=0o640, owner="root:stem")
+    plain.write("/etc/stem/stem.env", "STEM_WORKER_COMMAND=/bin/sleep 1000\n", mode=0o640, owner="root:stem")  # of the workers
     service("start")
     pid = plain.read("/run/stem/s.pid").strip()
     assert "--catch-up\0none\0" in plain.read(f"/proc/{pid}/cmdline")
@@ -382,9 +502,38 @@ def test_where_systemd_runs_the_script_hands_over_to_the_units(box):
         service("status")
         service("stop")
         assert not service.pids()
-        box.run(["systemctl", "start", "stem-worker.service"])
-        assert len(service.pids()) == 2
-        box.run(["systemctl", "stop", "stem-worker.service"])
-        assert not service.pids()
     finally:
         box.run(f"rm -f {SCRIPT} /etc/default/stem; systemctl daemon-reload")
+
+
+def test_where_systemd_runs_it_makes_no_service_of_the_scripts(box):
+    """They are there, enabled for its runlevels, as a package for both kinds of machines leaves them."""
+    try:
+        workers, scheduler = Service(box), Service(box, script=SCHEDULER)
+        for script in ("stem-worker", "stem-scheduler"):
+            box.run(f"for level in 2 3 4 5; do mkdir -p /etc/rc$level.d; ln -sf ../init.d/{script} /etc/rc$level.d/S01{script}; done")
+        box.run(["systemctl", "daemon-reload"])
+        assert not box.run("find /run/systemd/generator* -name 'stem-*'").stdout  # of the generator for scripts
+        assert box.properties("stem-worker.service", "LoadState") == {"LoadState": "masked"}
+        for boot in ("multi-user.target", "graphical.target"):
+            assert "stem-" not in box.run(["systemctl", "list-dependencies", "--plain", boot]).stdout
+        ran = box.run(["systemctl", "start", "stem-worker.service"], check={1, 5})
+        assert "masked" in ran.stderr and not workers.pids(), ran.stderr
+        # Said by hand, they mean the units.
+        scheduler("status", rc=3)
+        scheduler("start")
+        pid = box.properties("stem-scheduler", "MainPID", "ActiveState")
+        assert pid["ActiveState"] == "active", pid
+        scheduler("reload")
+        scheduler("status")
+        scheduler("stop")
+        assert box.properties("stem-scheduler", "ActiveState") == {"ActiveState": "inactive"}
+        workers.configure(f"STEMD_NODES=a\nSTEMD_USER=daemon\nSTEMD_OPTS='--app {EFFECTS}'\n")
+        assert "User=" in workers("start", rc=6).stderr and not workers.pids()
+        workers.configure(f"STEMD_NODES=a\nSTEMD_OPTS='--app {EFFECTS}'\n")
+        workers("start")
+        assert "--logfile" not in box.run(["systemctl", "cat", "stem-worker@a"]).stdout  # the journal has it
+        assert any("ready" in entry["MESSAGE"] for entry in box.journal("stem-worker@a"))
+        workers("stop")
+    finally:
+        box.run(f"rm -f {SCRIPT} {SCHEDULER} /etc/default/stem /etc/rc?.d/S01stem-*; systemctl daemon-reload")

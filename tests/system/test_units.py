@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import time
 
 from box import Skip, allow, wait_until
@@ -27,6 +29,72 @@ def test_the_decisions_of_the_unit_hold(box):
         "PrivateTmp": "yes", "CapabilityBoundingSet": "", "RuntimeDirectory": "stem", "RuntimeDirectoryPreserve": "yes",
         "RestartPreventExitStatus": "64 66 78"}, shown
     assert "WatchdogSec=60" in box.run(["systemctl", "cat", "stem-worker@x"]).lines()
+    order = box.properties("stem-worker@x", "After", "Wants")
+    assert all("network-online.target" in order[key].split() for key in ("After", "Wants")), order
+
+
+def test_the_worker_itself_is_the_main_process(box):
+    """No launcher and no shell between: what ends, ends under systemd's eyes."""
+    workers = Workers(box)
+    workers.start("web-1")
+    command = box.read(f"/proc/{workers.pid('web-1')}/cmdline").split("\0")
+    assert command[:5] == ["/usr/bin/stem", "worker", "start", "--node", "web-1"], command
+    assert workers.processes("web-1") == [str(workers.pid("web-1"))]
+    box.kill(workers.pid("web-1"))
+    wait_until(lambda: box.properties("stem-worker@web-1", "ExecMainCode", "ExecMainStatus", "Result")["Result"] == "signal",
+               what="systemd knows that it was a signal")
+
+
+def test_nodes_share_a_directory_and_none_takes_it_from_the_others(box):
+    workers = Workers(box)
+    workers.start("a", "b")
+    pid = workers.pid("a")
+    for action in ("stop", "restart", "stop"):
+        box.run(["systemctl", action, "stem-worker@b"])
+        assert box.read("/run/stem/a.pid") == f"{pid}\n" and workers.health("a")["status"] == "ok"
+    box.run(["systemctl", "stop", "stem-worker@a"])
+    assert not box.exists(f"/proc/{pid}") and box.exists("/run/stem")
+    workers.multi("start", "a", "b")
+    assert box.run(["pgrep", "-fc", "^/usr/bin/stem worker start"]).stdout == "2\n"
+
+
+def test_a_file_that_only_root_may_read_is_good_enough_for_a_service(box):
+    workers = Workers(box)
+    box.write("/etc/stem/a.env", "STEM_WORKER_QUEUES=secret\n", mode=0o600)
+    workers.start("a")
+    assert workers.health("a")["queues"] == ["secret"]
+
+
+@allow(seconds=90)
+def test_a_job_that_takes_longer_than_the_watchdog_is_not_cut_off(box):
+    workers = Workers(box)
+    workers.drop_in(QUICK)
+    workers.start("a", "-c", "1")
+    pid = workers.pid("a")
+    workers.enqueue("effect.append", '{"file": "/var/lib/stem/out", "text": "done", "ms": 6000}', "--wait")
+    assert workers.pid("a") == pid and box.properties("stem-worker@a", "NRestarts") == {"NRestarts": "0"}
+
+
+def test_only_the_worker_is_told_to_stop_and_its_child_comes_to_its_end(box):
+    box.write("/opt/parent", """#!/bin/sh
+trap 'wait "$child"; echo "child ended with $?" >/var/lib/stem/told; exit 0' TERM
+sh -c 'trap "exit 9" TERM; touch /var/lib/stem/up; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.2; done; exit 3' &
+child=$!
+wait
+""", mode=0o755)
+    workers = Workers(box)
+    workers.multi("start", "p", "--command", "/opt/parent")
+    wait_until(lambda: box.exists("/var/lib/stem/up"), what="the child runs")
+    box.run(["systemctl", "stop", "stem-worker@p"])
+    assert box.read("/var/lib/stem/told") == "child ended with 3\n"
+
+
+def test_a_program_that_is_missing_is_a_failure_to_start_and_not_a_success(box):
+    workers = Workers(box)
+    workers.drop_in("[Service]\nExecStart=\nExecStart=/opt/nowhere\nRestart=no\n")
+    ran = workers.multi("start", "a", check={1, 66, 78})
+    assert "203" in ran.stderr or "/opt/nowhere" in ran.stderr, ran.stderr
+    box.run(["systemctl", "start", "stem-worker@a"], check=1)
 
 
 def test_a_worker_that_is_killed_comes_back_and_its_jobs_are_done(box):
@@ -180,3 +248,28 @@ process.on('SIGTERM', () => process.exit(0));
     assert cpus > 0 and memory > 0
     assert workers.health("js")["status"] == "ok"
     workers.multi("stop", "js")
+
+
+@allow(seconds=90)
+def test_a_worker_that_is_started_before_its_broker_waits_for_it(box):
+    if not shutil.which("redis-server"):
+        raise Skip("redis-server is not installed")
+    workers = Workers(box)
+    box.write("/etc/stem/stem.env", f"STEM_BROKER_URL=redis://127.0.0.1:7007/0\nSTEM_WORKER_APP={EFFECTS}\n")
+    box.run(["systemctl", "start", "--no-block", "stem-worker@a"])
+    wait_until(lambda: "Connection refused" in box.properties("stem-worker@a", "StatusText")["StatusText"], what="it says what it waits for")
+    assert box.properties("stem-worker@a", "ActiveState", "NRestarts") == {"ActiveState": "activating", "NRestarts": "0"}
+    box.start(["redis-server", "--port", "7007", "--save", "", "--dir", "/tmp"], stdout=subprocess.DEVNULL)
+    box.wait_for_unit("stem-worker@a", "active/running", 30)
+    assert box.properties("stem-worker@a", "NRestarts") == {"NRestarts": "0"}
+    ran = box.run(["stem", "enqueue", "effect.sleep", "--args", '{"ms": 1}', "--wait"], env={"STEM_BROKER_URL": "redis://127.0.0.1:7007/0"})
+    assert ran.rc == 0
+    # And it is found again when it was away: the same process takes what is enqueued then.
+    pid = workers.pid("a")
+    box.kill(*box.run(["pgrep", "-x", "redis-server"]).lines())
+    box.start(["redis-server", "--port", "7007", "--save", "", "--dir", "/tmp"], stdout=subprocess.DEVNULL)
+    url = {"STEM_BROKER_URL": "redis://127.0.0.1:7007/0"}
+    wait_until(lambda: box.run(["stem", "queues"], env=url, check=False).rc == 0, what="Redis is back")
+    box.run(["stem", "enqueue", "effect.sleep", "--args", '{"ms": 1}', "--wait"], env=url)
+    assert workers.pid("a") == pid and box.properties("stem-worker@a", "NRestarts") == {"NRestarts": "0"}
+    workers.multi("stop", "a")

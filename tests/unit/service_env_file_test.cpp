@@ -172,6 +172,21 @@ TEST_CASE("env_file: no input crashes the reader or lets a bad name through") {
   CHECK(accepted > 1000);
 }
 
+TEST_CASE("env_file: who only looks gets all lines but those that are wrong, and a warning for each of them") {
+  const std::string text =
+      "A=1\nnonsense\n1BAD=x\n # a comment that ends so \\\nB=2\nC=\"never closed\nD='4'\nE=\xff\nexport F=6\n=x\nG=7";
+  const auto file = EnvFile::parse(text, "f", EnvFile::WrongLines::skipped);
+  stem::Environment found;
+  file.apply_to(found);
+  CHECK(found == stem::Environment{{"A", "1"}, {"B", "2"}, {"D", "4"}, {"F", "6"}, {"G", "7"}});
+  std::string warnings;
+  for (const auto& warning : file.warnings) warnings += warning.substr(0, 5);
+  CHECK(warnings == "f:2: f:3: f:4: f:6: f:8: f:9: f:10:");
+  CHECK_THROWS_AS(EnvFile::parse(text, "f"), Error);
+  // What concerns the whole file is no line's fault.
+  CHECK_THROWS_AS(EnvFile::parse(std::string("A=1\0", 4), "f", EnvFile::WrongLines::skipped), Error);
+}
+
 TEST_CASE("env_file: the process's own environment") {
   setenv("STEM_TEST_ENTRY", "a=b", 1);
   CHECK(stem::process_environment().at("STEM_TEST_ENTRY") == "a=b");
