@@ -29,7 +29,7 @@ LIBRARIES = {
     "sqlite3.h": {"storage"},
     "date/": {"core"},
     "yaml-cpp/": {"cli"},
-    "dlfcn.h": {"core", "worker"},
+    "dlfcn.h": {"core", "storage", "worker"},
     "openssl/": {"core"},
     "systemd/": {"service", "supervisor"},
     "CLI/": {"cli"},

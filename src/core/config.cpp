@@ -92,7 +92,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Key keys[] = {
-    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH, redis://HOST, redis+socket:///PATH or memory://NAME."},
+    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH, redis://HOST, redis+socket:///PATH, postgresql://HOST/DATABASE or memory://NAME."},
      [](Config& c, const std::string& v) { c.broker_url = v; }},
     {{"STEM_RESULT_BACKEND_URL", "the broker's", "Where results are kept."},
      [](Config& c, const std::string& v) { c.result_backend_url = v; }},

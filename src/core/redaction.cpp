@@ -9,9 +9,9 @@ namespace {
 constexpr std::string_view hidden = "***";
 
 /// Parameters whose values are worth reading, and no secret in any database's address.
-constexpr std::array<std::string_view, 9> harmless = {
-    "application_name", "busy_timeout", "connect_timeout", "db", "dbname", "host", "port",
-    "sslmode",          "synchronous"};
+constexpr std::array<std::string_view, 12> harmless = {
+    "application_name", "busy_timeout", "connect_timeout", "db", "dbname", "host", "namespace", "port", "schema",
+    "sslmode", "synchronous", "timeout"};
 
 bool is_scheme_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '.' ||

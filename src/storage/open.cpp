@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "storage/memory.hpp"
+#include "storage/postgres.hpp"
 #include "storage/redis.hpp"
 #include "storage/sqlite.hpp"
 #include "storage/url.hpp"
@@ -90,8 +91,10 @@ Storage open_one(const std::string& text, const Clock& clock) {
     return open_memory(url.location, clock);
   }
   if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, clock);
+  if (url.scheme == "postgres" || url.scheme == "postgresql" || url.scheme == "postgres+ssl" || url.scheme == "postgresql+ssl")
+    return open_postgres(url, clock);
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
-                                "://'; there are sqlite://, redis://, redis+socket:// and memory://");
+                                "://'; there are sqlite://, redis://, redis+socket://, postgresql:// and memory://");
 }
 
 }  // namespace

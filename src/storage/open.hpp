@@ -20,7 +20,8 @@ struct Storage {
 };
 
 /// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `redis+socket:///PATH`,
-/// `memory://NAME`. Creates a SQLite file and its schema where there is none; a Redis is connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
+/// `postgresql://HOST/DATABASE`, `memory://NAME`. Creates a SQLite file and its schema where there is none; a server is
+/// connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
 /// (and which exist).
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 

@@ -14,7 +14,7 @@ using namespace stem;
 using namespace std::chrono_literals;
 
 // What every broker does with messages to everyone who listens.
-#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig)
+#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig, PostgresRig)
 
 namespace {
 

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 using State = JobView::State;
 
 // What every broker does, whatever it stands on.
-#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig)
+#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig, PostgresRig)
 
 EVERY_BROKER("broker: a published job is delivered once, byte for byte, and gone when acknowledged") {
   Rig rig;

@@ -48,7 +48,7 @@ TEST_CASE("open: no message repeats what may be a password") {
        {"sqlite:///x?key=hunter2", "sqlite:///x?synchronous=hunter2", "sqlite:///x?busy_timeout=hunter2",
         "sqlite://user:hunter2@host/db", "sqlite://hunter2", "memory://u:hunter2@x?a=1",
         "memory://?hunter2=1", "user:hunter2@db://x", "hunter2 x://y", "2hunter2://y",
-        "postgres://u:hunter2@host/db", "sqlite:///x?a=hunter2&a=hunter2"}) {
+        "postgres://u:hunter2@host/db?a=1", "sqlite:///x?a=hunter2&a=hunter2"}) {
     CAPTURE(bad);
     const auto failed = opening(bad);
     CAPTURE(failed.message);
@@ -62,7 +62,7 @@ TEST_CASE("open: an unknown scheme is refused with those that exist") {
   const auto failed = opening("rabbit://u:secret@h");
   CHECK(failed.status == 78);
   CHECK(failed.message ==
-        "no broker or result backend is called 'rabbit://'; there are sqlite://, redis://, redis+socket:// and memory://");
+        "no broker or result backend is called 'rabbit://'; there are sqlite://, redis://, redis+socket://, postgresql:// and memory://");
 }
 
 TEST_CASE("open: parameters and paths that mean nothing are refused") {

@@ -8,6 +8,7 @@
 
 #include "core/id.hpp"
 #include "hand_clock.hpp"
+#include "postgres_server.hpp"
 #include "redis_server.hpp"
 #include "storage/open.hpp"
 #include "temp_dir.hpp"
@@ -96,6 +97,16 @@ struct SqliteRig : SqliteDir, StorageRig {
 struct RedisRig : StorageRig {
   RedisRig() : StorageRig(RedisServer::shared().url("namespace=test-" + std::to_string(++rigs))) {}
   static inline int rigs = 0;
+};
+
+/// All in one database, each in a schema of its own.
+struct PostgresRig : StorageRig {
+  PostgresRig() : StorageRig(PostgresServer::shared().url("schema=test-" + std::to_string(++rigs))) {}
+  std::string schema() const { return "test-" + std::to_string(number_); }
+  static inline int rigs = 0;
+
+ private:
+  const int number_ = rigs;
 };
 
 inline std::vector<std::string> ids(const std::vector<stem::Delivery>& deliveries) {

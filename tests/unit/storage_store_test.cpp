@@ -11,7 +11,7 @@ using namespace stem;
 using namespace std::chrono_literals;
 
 // What every store does, whatever it stands on.
-#define EVERY_STORE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig)
+#define EVERY_STORE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig, PostgresRig)
 
 namespace {
 
