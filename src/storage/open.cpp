@@ -76,7 +76,7 @@ void make_room_for(const std::string& database) {
   }
 }
 
-Storage open_one(const std::string& text, const Clock& clock) {
+Storage open_one(const std::string& text, const TlsConfig& tls, const Clock& clock) {
   auto chosen = text;
   if (chosen.empty()) {
     chosen = default_url(process_environment());
@@ -89,9 +89,9 @@ Storage open_one(const std::string& text, const Clock& clock) {
       throw Error(Exit::config, "a memory:// address is memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
-  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, clock);
+  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, tls, clock);
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
-                                "://'; there are sqlite://, redis://, redis+socket:// and memory://");
+                                "://'; there are sqlite://, redis://, rediss://, redis+socket:// and memory://");
 }
 
 }  // namespace
@@ -115,9 +115,9 @@ std::string default_url(const Environment& environment) {
 }
 
 Storage open_storage(const Config& config, const Clock& clock) {
-  const auto broker = open_one(config.broker_url, clock);
+  const auto broker = open_one(config.broker_url, config.tls, clock);
   if (config.result_backend_url.empty() || config.result_backend_url == config.broker_url) return broker;
-  return {broker.broker, open_one(config.result_backend_url, clock).results};
+  return {broker.broker, open_one(config.result_backend_url, config.tls, clock).results};
 }
 
 }  // namespace stem

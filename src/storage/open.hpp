@@ -16,9 +16,9 @@ struct Storage {
   std::shared_ptr<Store> results;
 };
 
-/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `redis+socket:///PATH`,
+/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `rediss://HOST`, `redis+socket:///PATH`,
 /// `memory://NAME`. Creates a SQLite file and its schema where there is none; a Redis is connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
-/// (and which exist).
+/// (and which exist); as TlsContext does, where an address has TLS.
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 
 /// The embedded default: `sqlite:///var/lib/stem/stem.db` for root and services,
