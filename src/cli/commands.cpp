@@ -21,14 +21,11 @@ const std::vector<Command>& commands() {
       {"result", "show what became of jobs", define_result},
       {"tasks ls", "list the tasks that modules define", define_tasks_ls},
       {"queues", "show how much waits in each queue", define_queues},
-<<<<<<< HEAD
       {"dlq list", "show dead jobs, and why they died", define_dlq_list},
       {"dlq show", "show all there is to know of dead jobs", define_dlq_show},
       {"dlq replay", "put dead jobs back into their queues", define_dlq_replay},
       {"dlq purge", "delete dead jobs", define_dlq_purge},
-=======
       {"health", "ask everything that jobs depend on, and tell how it fares", define_health},
->>>>>>> 1bde45b (tls: rediss://, client certificates, messages for each failure; health; diagnose)
   };
   return all;
 }

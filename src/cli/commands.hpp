@@ -25,13 +25,10 @@ Work define_enqueue(CLI::App& app, Common& common);
 Work define_result(CLI::App& app, Common& common);
 Work define_tasks_ls(CLI::App& app, Common& common);
 Work define_queues(CLI::App& app, Common& common);
-<<<<<<< HEAD
 Work define_dlq_list(CLI::App& app, Common& common);
 Work define_dlq_show(CLI::App& app, Common& common);
 Work define_dlq_replay(CLI::App& app, Common& common);
 Work define_dlq_purge(CLI::App& app, Common& common);
-=======
 Work define_health(CLI::App& app, Common& common);
->>>>>>> 1bde45b (tls: rediss://, client certificates, messages for each failure; health; diagnose)
 
 }  // namespace stem::cli
