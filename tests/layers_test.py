@@ -30,7 +30,7 @@ LIBRARIES = {
     "date/": {"core"},
     "yaml-cpp/": {"cli"},
     "dlfcn.h": {"core", "storage", "worker"},
-    "openssl/": {"core"},
+    "openssl/": {"core", "storage"},
     "systemd/": {"service", "supervisor"},
     "CLI/": {"cli"},
     "spdlog/": {"worker", "scheduler", "service", "supervisor", "cli"},

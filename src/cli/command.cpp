@@ -19,6 +19,7 @@
 #include "service/env_file.hpp"
 #include "service/log_output.hpp"
 #include "service/node_template.hpp"
+#include "storage/tls_warnings.hpp"
 
 namespace stem::cli {
 namespace {
@@ -191,6 +192,12 @@ Environment EnvironmentFiles::read() {
 Config load_config(const Environment& environment) {
   for (const auto& warning : unknown_settings(environment)) std::cerr << "stem: " << warning << '\n';
   return Config::from(with_credentials(environment));
+}
+
+Config load_config(const Common& common) {
+  auto config = load_config(load_environment(common));
+  for (const auto& warning : tls_warnings(config.tls)) std::cerr << "stem: warning: " << warning << '\n';
+  return config;
 }
 
 int run(int argc, char** argv) {

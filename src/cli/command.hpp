@@ -57,7 +57,8 @@ Environment load_what_can_be_read(const Common& common);
 /// `environment` and systemd's credentials over it, read as configuration; unknown STEM_ variables are warned of on
 /// stderr. Throws Error 78.
 Config load_config(const Environment& environment);
-inline Config load_config(const Common& common) { return load_config(load_environment(common)); }
+/// For commands that are no service, which log that themselves: warns of what is dangerous in STEM_TLS_*, too.
+Config load_config(const Common& common);
 
 /// An option that takes a duration (`250ms`, `5s`, `2m`, `1h`); a bad one is a usage error.
 CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning);

@@ -33,6 +33,7 @@ const std::vector<Command>& commands() {
       {"dlq show", "show all there is to know of dead jobs", define_dlq_show},
       {"dlq replay", "put dead jobs back into their queues", define_dlq_replay},
       {"dlq purge", "delete dead jobs", define_dlq_purge},
+      {"health", "ask everything that jobs depend on, and tell how it fares", define_health},
   };
   return all;
 }

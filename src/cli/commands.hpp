@@ -37,5 +37,6 @@ Work define_dlq_list(CLI::App& app, Common& common);
 Work define_dlq_show(CLI::App& app, Common& common);
 Work define_dlq_replay(CLI::App& app, Common& common);
 Work define_dlq_purge(CLI::App& app, Common& common);
+Work define_health(CLI::App& app, Common& common);
 
 }  // namespace stem::cli

@@ -92,7 +92,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Key keys[] = {
-    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH, redis://HOST, redis+socket:///PATH, postgresql://HOST/DATABASE or memory://NAME."},
+    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH, redis://HOST, rediss://HOST, redis+socket:///PATH, postgresql://HOST/DATABASE or memory://NAME."},
      [](Config& c, const std::string& v) { c.broker_url = v; }},
     {{"STEM_RESULT_BACKEND_URL", "the broker's", "Where results are kept."},
      [](Config& c, const std::string& v) { c.result_backend_url = v; }},
@@ -169,6 +169,18 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.signing.public_keys = signing_keys_from(v, 32); }},
     {{"STEM_SIGNING_PRIVATE_KEYS", "", "Private keys of ed25519, ID:BASE64; without it jobs are only verified.", true},
      [](Config& c, const std::string& v) { c.signing.private_keys = signing_keys_from(v, 32); }},
+    {{"STEM_TLS_CA_CERT", "the system's authorities", "PEM file of the authorities that a server's certificate must come from."},
+     [](Config& c, const std::string& v) { c.tls.ca_cert = v; }},
+    {{"STEM_TLS_CLIENT_CERT", "", "PEM file of the certificate that is shown to servers, with its chain."},
+     [](Config& c, const std::string& v) { c.tls.client_cert = v; }},
+    {{"STEM_TLS_CLIENT_KEY", "", "PEM file of its key."},
+     [](Config& c, const std::string& v) { c.tls.client_key = v; }},
+    {{"STEM_TLS_ALLOW_INSECURE", "false", "true, 1 or yes: any server is taken for the right one; for debugging only."},
+     [](Config& c, const std::string& v) {
+       // Nothing but these turns it on; and nobody shall wonder whether a word of theirs did.
+       const auto word = one_of(v, {"true", "1", "yes", "false", "0", "no"});
+       c.tls.allow_insecure = word == "true" || word == "1" || word == "yes";
+     }},
     {{"STEM_SCHEDULE_STORE_URL", "the broker's", "Where schedules are kept."},
      [](Config& c, const std::string& v) { c.schedule_store_url = v; }},
     {{"STEM_SCHEDULE_FILE", "", "A file that `stem schedule` works on instead of a store; no scheduler reads it."},
@@ -213,6 +225,7 @@ Config Config::from(const Environment& environment) {
   }
   config.retry.validate();
   config.signing.validate();
+  config.tls.validate();
   if (config.hard_time_limit > Duration::zero() && config.soft_time_limit > config.hard_time_limit)
     throw Error(Exit::config, "STEM_TASK_SOFT_TIME_LIMIT (" + format_duration(config.soft_time_limit) +
                                   ") must not be above STEM_TASK_TIME_LIMIT (" + format_duration(config.hard_time_limit) + ")");
@@ -257,6 +270,14 @@ void SigningConfig::validate() const {
   if (!active_key.empty() && !signing.empty() && !signing.contains(active_key))
     refuse("STEM_SIGNING_ACTIVE_KEY='" + printable(active_key) + "': no key of that id is in " +
            (hmac ? list : "STEM_SIGNING_PRIVATE_KEYS"));
+}
+
+void TlsConfig::validate() const {
+  if (client_cert.empty() == client_key.empty()) return;
+  const bool lone_key = client_cert.empty();
+  throw Error(Exit::config, std::string(lone_key ? "STEM_TLS_CLIENT_KEY" : "STEM_TLS_CLIENT_CERT") + " is set, but " +
+                                (lone_key ? "STEM_TLS_CLIENT_CERT" : "STEM_TLS_CLIENT_KEY") +
+                                " is not; a client's certificate takes both: set it, too, or unset both");
 }
 
 std::vector<Setting> settings() {

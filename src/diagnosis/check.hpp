@@ -50,6 +50,7 @@ std::span<const Check> directory_checks();
 std::span<const Check> environment_checks();
 std::span<const Check> secret_checks();
 std::span<const Check> storage_checks();
+std::span<const Check> security_checks();
 std::span<const Check> pidfile_checks();
 std::span<const Check> process_checks();
 std::span<const Check> host_checks();

@@ -63,7 +63,7 @@ std::vector<const Check*> all_checks() {
   std::vector<const Check*> all;
   for (const auto group : {unit_checks(), unit_file_checks(), program_checks(), account_checks(),
                            directory_checks(), environment_checks(), secret_checks(), storage_checks(),
-                           pidfile_checks(), process_checks(), host_checks()})
+                           security_checks(), pidfile_checks(), process_checks(), host_checks()})
     for (const auto& check : group) all.push_back(&check);
   return all;
 }

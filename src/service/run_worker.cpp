@@ -19,7 +19,7 @@ int run_worker_service(const Config& config, const Environment& environment, con
   settings.on_ready = run.on_ready;
   const int status = run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
     if (!config.command.empty()) return std::make_unique<Shim>(ShimSettings::from(config, settings, environment), outputs);
-    return std::make_unique<WorkerService>(config, tasks, outputs, run.reread);
+    return std::make_unique<WorkerService>(config, tasks, outputs, run.reread, run.signer);
   });
   if (WorkerService::abandoned_handlers()) {
     spdlog::shutdown();

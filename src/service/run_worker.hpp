@@ -1,7 +1,9 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <stem/config.hpp>
+#include <stem/signing.hpp>
 #include <stem/task.hpp>
 
 namespace stem {
@@ -12,6 +14,8 @@ struct WorkerRun {
   std::function<void()> on_ready;  ///< after READY=1
   bool private_dirs = false;
   bool colour = true;
+  /// What verifies jobs, in place of what the configuration asks for; one that is empty verifies nothing.
+  std::optional<std::optional<PayloadSigner>> signer{};
 };
 
 /// Runs Stem's own worker, or the shim of config.command if that is set, as a service on this thread; returns its exit

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include "storage/tls_warnings.hpp"
+
 namespace stem {
 namespace {
 
@@ -15,6 +17,15 @@ std::string grouped(std::uint64_t number) {
   return digits;
 }
 
+EngineOptions options_of(const Config& config, const std::optional<std::optional<PayloadSigner>>& signer) {
+  if (!signer) return engine_options(config);
+  auto unsigned_config = config;
+  unsigned_config.signing = {};  // the keys of the environment need not make sense, then
+  auto options = engine_options(unsigned_config);
+  options.signer = *signer;
+  return options;
+}
+
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
   for (const auto& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -23,11 +34,14 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs, std::function<Config()> reread)
+WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs, std::function<Config()> reread,
+                             const std::optional<std::optional<PayloadSigner>>& signer)
     : config_(config),
       outputs_(outputs),
       reread_(std::move(reread)),
-      engine_(std::make_unique<Engine>(engine_options(config), tasks, open_storage(config))) {}
+      engine_(std::make_unique<Engine>(options_of(config, signer), tasks, open_storage(config))) {
+  for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
+}
 
 WorkerService::~WorkerService() {
   if (engine_->idle()) return;
@@ -99,10 +113,10 @@ void WorkerService::reload() {
   const auto options = engine_options(fresh);
   engine_->serve(options.queues);
   const bool same_storage = fresh.broker_url == config_.broker_url && fresh.result_backend_url == config_.result_backend_url &&
-                            fresh.revoke_store_url == config_.revoke_store_url;
+                            fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
       options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps || fresh.signing != config_.signing)
-    spdlog::warn("broker, stores, namespace, heartbeat, task modules, concurrency and signing keys change at the next restart only");
+    spdlog::warn("broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency and signing keys change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
 }

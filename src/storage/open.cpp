@@ -77,7 +77,7 @@ void make_room_for(const std::string& database) {
   }
 }
 
-Storage open_one(const std::string& text, const Clock& clock) {
+Storage open_one(const std::string& text, const TlsConfig& tls, const Clock& clock) {
   auto chosen = text;
   if (chosen.empty()) {
     chosen = default_url(process_environment());
@@ -90,11 +90,11 @@ Storage open_one(const std::string& text, const Clock& clock) {
       throw Error(Exit::config, "a memory:// address is memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
-  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, clock);
+  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, tls, clock);
   if (url.scheme == "postgres" || url.scheme == "postgresql" || url.scheme == "postgres+ssl" || url.scheme == "postgresql+ssl")
     return open_postgres(url, clock);
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
-                                "://'; there are sqlite://, redis://, redis+socket://, postgresql:// and memory://");
+                                "://'; there are sqlite://, redis://, rediss://, redis+socket://, postgresql:// and memory://");
 }
 
 }  // namespace
@@ -118,14 +118,14 @@ std::string default_url(const Environment& environment) {
 }
 
 Storage open_storage(const Config& config, const Clock& clock) {
-  auto storage = open_one(config.broker_url, clock);
+  auto storage = open_one(config.broker_url, config.tls, clock);
   const auto& results = config.result_backend_url.empty() ? config.broker_url : config.result_backend_url;
   const auto& orders = config.revoke_store_url.empty() ? results : config.revoke_store_url;
   if (orders == config.broker_url)
     storage.orders = storage.results;
   else if (orders != results)
-    storage.orders = open_one(orders, clock).results;
-  if (results != config.broker_url) storage.results = open_one(results, clock).results;
+    storage.orders = open_one(orders, config.tls, clock).results;
+  if (results != config.broker_url) storage.results = open_one(results, config.tls, clock).results;
   return storage;
 }
 

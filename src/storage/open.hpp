@@ -19,10 +19,10 @@ struct Storage {
   Store& standing_orders() const { return orders ? *orders : *results; }
 };
 
-/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `redis+socket:///PATH`,
-/// `postgresql://HOST/DATABASE`, `memory://NAME`. Creates a SQLite file and its schema where there is none; a server is
-/// connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
-/// (and which exist).
+/// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `rediss://HOST`,
+/// `redis+socket:///PATH`, `postgresql://HOST/DATABASE`, `memory://NAME`. Creates a SQLite file and its schema where there
+/// is none; a server is connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
+/// (and which exist); as TlsContext does, where an address has TLS.
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 
 /// The embedded default: `sqlite:///var/lib/stem/stem.db` for root and services,

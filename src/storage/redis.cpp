@@ -2,11 +2,14 @@
 
 #include "storage/redis_broker.hpp"
 #include "storage/redis_store.hpp"
+#include "storage/tls_context.hpp"
 
 namespace stem {
 
-Storage open_redis(const Url& url, const Clock& clock) {
-  const auto client = std::make_shared<RedisClient>(RedisAddress::from(url));
+Storage open_redis(const Url& url, const TlsConfig& tls, const Clock& clock) {
+  auto address = RedisAddress::from(url);
+  if (address.secure) address.tls = std::make_shared<TlsContext>(tls);
+  const auto client = std::make_shared<RedisClient>(std::move(address));
   return {std::make_shared<RedisBroker>(client, clock), std::make_shared<RedisStore>(client, clock)};
 }
 

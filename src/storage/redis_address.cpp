@@ -64,11 +64,9 @@ void take_host(RedisAddress& address, const Url& url, std::string_view text) {
 }  // namespace
 
 RedisAddress RedisAddress::from(const Url& url) {
-  if (url.scheme == "rediss")
-    throw Error(Exit::config, "rediss:// (Redis over TLS) is not there yet; use redis:// on a network that you trust, "
-                              "or redis+socket:///PATH");
   RedisAddress address;
   const bool socket = url.scheme == "redis+socket";
+  address.secure = url.scheme == "rediss";
   std::string_view rest = url.raw_location;
   // A socket's path may have an '@' of its own: credentials end before the first slash.
   const auto at = rest.substr(0, rest.find('/')).rfind('@');
@@ -104,7 +102,7 @@ RedisAddress RedisAddress::from(const Url& url) {
 
 std::string RedisAddress::shown() const {
   if (!path.empty()) return "redis+socket://" + path;
-  return "redis://" + (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+  return (secure ? "rediss://" : "redis://") + (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
 }
 
 }  // namespace stem

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <stem/time.hpp>
 #include <string>
 
@@ -7,8 +8,10 @@
 
 namespace stem {
 
+class TlsContext;
+
 /// Which Redis, and as whom:
-/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?timeout=5s&namespace=stem]`, or
+/// `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE][?timeout=5s&namespace=stem]`, `rediss://…` for TLS, or
 /// `redis+socket://[[USER]:PASSWORD@]/PATH[?db=DATABASE&…]`.
 struct RedisAddress {
   std::string host = "localhost";
@@ -18,7 +21,9 @@ struct RedisAddress {
   std::string password;
   int database = 0;
   std::string name_space = "stem";  ///< what every key begins with
-  Duration timeout = std::chrono::seconds{5};  ///< for connecting, and for each reply
+  bool secure = false;              ///< rediss://: `tls` has to be set by whoever connects
+  std::shared_ptr<TlsContext> tls;  ///< null = none
+  Duration timeout = std::chrono::seconds{5};  ///< for connecting, TLS included, and for each reply
 
   /// Whether both hold the same keys, as far as the addresses tell: a host may have several names.
   bool same_place(const RedisAddress& other) const {
@@ -28,7 +33,7 @@ struct RedisAddress {
   /// For messages: without user and password.
   std::string shown() const;
 
-  /// Throws Error (exit 78), whose message repeats nothing that may be a password. `rediss://` is refused.
+  /// Throws Error (exit 78), whose message repeats nothing that may be a password.
   static RedisAddress from(const Url& url);
 };
 

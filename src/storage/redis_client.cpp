@@ -8,13 +8,23 @@ auto RedisClient::converse(Conversation conversation) {
   if (connection_ && connection_->is_stale()) connection_.reset();
   if (!connection_) {
     digests_.clear();
-    connection_ = std::make_unique<RedisConnection>(address_);
+    connect();
   }
   try {
     return conversation(*connection_);
   } catch (...) {
     // What is still to come would be taken for the answer to the next question.
     connection_.reset();
+    throw;
+  }
+}
+
+void RedisClient::connect() {
+  try {
+    connection_ = std::make_unique<RedisConnection>(address_);
+    was_connected_ = true;
+  } catch (const Error& error) {
+    if (address_.tls && was_connected_ && error.code() == Exit::config) throw Error(Exit::unavailable, error.what());
     throw;
   }
 }

@@ -40,10 +40,13 @@ class RedisClient {
  private:
   template <class Conversation>
   auto converse(Conversation conversation);
+  /// What is wrong with TLS after it was right once (78) is on the server's side, and may pass (69).
+  void connect();
 
   const RedisAddress address_;
   std::mutex mutex_;
   std::unique_ptr<RedisConnection> connection_;
+  bool was_connected_ = false;
   std::map<const RedisScript*, std::string> digests_;  // of what the server was told on this connection
 };
 

@@ -12,8 +12,15 @@
 #include <climits>
 #include <cstring>
 
+#include "storage/redis_probe.hpp"
+
 namespace stem {
 namespace {
+
+// A handshake that has not brought a byte in this time may be one with a server that waits for the end of a line.
+constexpr std::chrono::seconds silence{1};
+// Of TLS: a record has 16 KiB at the most.
+constexpr std::size_t piece = 65536;
 
 // A server that vanished without a word is noticed within half a minute by those who only listen.
 void keep_alive(int socket) {
@@ -96,15 +103,18 @@ void RedisConnection::lost(const std::string& why) const {
   throw Error(Exit::unavailable, "cannot reach Redis at " + address_.shown() + ": " + why);
 }
 
-void RedisConnection::wait(short events, SteadyTime deadline, const char* what) const {
+bool RedisConnection::ready(short events, SteadyTime deadline) const {
   for (;;) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd one{.fd = socket_.get(), .events = events, .revents = 0};
-    const int ready = ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
-    if (ready > 0) return;
-    if (ready < 0 && errno != EINTR) lost(std::strerror(errno));
-    if (ready == 0) lost(std::string(what) + " within " + format_duration(address_.timeout));
+    const int count = ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
+    if (count < 0 && errno != EINTR) lost(std::strerror(errno));
+    if (count >= 0) return count > 0;
   }
+}
+
+void RedisConnection::wait(short events, SteadyTime deadline, const char* what) const {
+  if (!ready(events, deadline)) lost(std::string(what) + " within " + format_duration(address_.timeout));
 }
 
 void RedisConnection::connect() {
@@ -138,9 +148,52 @@ void RedisConnection::connect() {
   if (const int failed = ::getaddrinfo(address_.host.c_str(), address_.port.c_str(), &hints, &found); failed != 0)
     lost(::gai_strerror(failed));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> all(found, &::freeaddrinfo);
-  for (const auto* one = all.get(); one != nullptr; one = one->ai_next)
-    if (attempt(one->ai_family, one->ai_addr, one->ai_addrlen)) return keep_alive(socket_.get());
+  for (const auto* one = all.get(); one != nullptr; one = one->ai_next) {
+    if (!attempt(one->ai_family, one->ai_addr, one->ai_addrlen)) continue;
+    server_size_ = one->ai_addrlen;
+    std::memcpy(&server_, one->ai_addr, server_size_);
+    keep_alive(socket_.get());
+    if (address_.tls) shake_hands(deadline);
+    return;
+  }
   lost(std::strerror(error));
+}
+
+template <class Call>
+auto RedisConnection::over_tls(Call call) {
+  try {
+    return call(*tls_);
+  } catch (const Error& error) {
+    // Tells the server why, too, if it still listens.
+    const auto alert = tls_->take();
+    (void)::send(socket_.get(), alert.data(), alert.size(), MSG_NOSIGNAL);
+    throw Error(error.code(), "cannot reach Redis at " + address_.shown() + ": " + error.what());
+  }
+}
+
+void RedisConnection::shake_hands(SteadyTime deadline) {
+  tls_ = std::make_unique<TlsStream>(address_.tls, address_.host);
+  auto suspicion = std::min(deadline, std::chrono::steady_clock::now() + std::min<Duration>(silence, address_.timeout / 2));
+  char buffer[16384];
+  while (!over_tls([](TlsStream& tls) { return tls.shake_hands(); })) {
+    transmit(tls_->take(), deadline);
+    const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
+    if (size > 0) {
+      tls_->feed({buffer, static_cast<std::size_t>(size)});
+      suspicion = deadline;
+    } else if (size == 0) {
+      lost("it closed the connection in the middle of the TLS handshake");
+    } else if (errno == EAGAIN) {
+      if (ready(POLLIN, suspicion)) continue;
+      if (suspicion < deadline && speaks_redis(server_, server_size_)) over_tls([](TlsStream&) { throw tls_not_spoken(); });
+      suspicion = deadline;
+      wait(POLLIN, deadline, "no answer to the TLS handshake");
+    } else if (errno != EINTR) {
+      lost(std::strerror(errno));
+    }
+  }
+  transmit(tls_->take(), deadline);
+  decrypt();
 }
 
 void RedisConnection::greet() {
@@ -157,57 +210,106 @@ void RedisConnection::greet() {
   send(hello);
   std::optional<Error> refused;
   for (; replies > 0; --replies)
-    if (const auto reply = receive(); reply->is_error() && !refused) refused = redis_error("Redis at " + address_.shown(), reply->text);
+    if (const auto reply = first_reply(); reply->is_error() && !refused) refused = redis_error("Redis at " + address_.shown(), reply->text);
   if (refused) throw Error(*refused);
+}
+
+RedisReply RedisConnection::first_reply() {
+  try {
+    return receive();
+  } catch (const Error&) {
+    // A server that expects TLS hangs up without a word.
+    pollfd one{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
+    if (tls_ || server_size_ == 0 || ::poll(&one, 1, 100) <= 0 || !speaks_tls(server_, server_size_)) throw;
+    throw Error(Exit::config, "cannot reach Redis at " + address_.shown() +
+                                  ": it speaks TLS at that port; write rediss:// into the address (STEM_BROKER_URL)");
+  }
 }
 
 void RedisConnection::send(std::string_view bytes) {
   const auto deadline = std::chrono::steady_clock::now() + address_.timeout;
+  if (!tls_) return transmit(bytes, deadline);
+  for (; !bytes.empty(); bytes.remove_prefix(std::min(bytes.size(), piece))) {
+    over_tls([&](TlsStream& tls) { tls.write(bytes.substr(0, piece)); });
+    transmit(tls_->take(), deadline);
+  }
+}
+
+void RedisConnection::transmit(std::string_view bytes, SteadyTime deadline) {
   while (!bytes.empty()) {
     const auto sent = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent >= 0)
+    if (sent >= 0) {
       bytes.remove_prefix(static_cast<std::size_t>(sent));
-    else if (errno == EAGAIN)
+    } else if (errno == EAGAIN) {
       wait(POLLOUT, deadline, "it takes nothing");
-    else if (errno != EINTR)
-      lost(std::strerror(errno));
+    } else if (errno != EINTR) {
+      const int why = errno;
+      // A server that does not take our certificate says so, and hangs up: what it said is there still.
+      if (tls_) (void)fill();
+      lost(std::strerror(why));
+    }
   }
+}
+
+std::optional<std::size_t> RedisConnection::fill() {
+  char buffer[piece];
+  for (;;) {
+    const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
+    if (size > 0) {
+      const auto count = static_cast<std::size_t>(size);
+      if (tls_) {
+        tls_->feed({buffer, count});
+        return decrypt();
+      }
+      reader_.feed(buffer, count);
+      return count;
+    }
+    if (size == 0) lost("it closed the connection");
+    if (errno == EAGAIN) return std::nullopt;
+    if (errno != EINTR) lost(std::strerror(errno));
+  }
+}
+
+std::size_t RedisConnection::decrypt() {
+  char plain[16384];
+  std::size_t all = 0;
+  while (const auto size = over_tls([&](TlsStream& tls) { return tls.read(plain, sizeof plain); })) {
+    reader_.feed(plain, size);
+    all += size;
+  }
+  if (tls_->ended()) lost("it closed the connection");
+  // New keys are answered with new keys.
+  if (const auto answer = tls_->take(); !answer.empty()) transmit(answer, std::chrono::steady_clock::now() + address_.timeout);
+  return all;
 }
 
 RedisReply RedisConnection::receive() {
   const auto deadline = std::chrono::steady_clock::now() + address_.timeout;
-  char buffer[65536];
   for (;;) {
     if (auto reply = reader_.next()) return std::move(*reply);
-    const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
-    if (size > 0)
-      reader_.feed(buffer, static_cast<std::size_t>(size));
-    else if (size == 0)
-      lost("it closed the connection");
-    else if (errno == EAGAIN)
-      wait(POLLIN, deadline, "no answer");
-    else if (errno != EINTR)
-      lost(std::strerror(errno));
+    if (!fill()) wait(POLLIN, deadline, "no answer");
   }
 }
 
-bool RedisConnection::is_stale() const {
+bool RedisConnection::is_stale() {
   char byte = 0;
-  return ::recv(socket_.get(), &byte, 1, MSG_PEEK) >= 0 || (errno != EAGAIN && errno != EINTR);
+  if (::recv(socket_.get(), &byte, 1, MSG_PEEK) < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  if (!tls_) return true;
+  try {
+    // New keys and tickets are TLS' own affair.
+    return fill().value_or(0) > 0;
+  } catch (const Error&) {
+    return true;
+  }
 }
 
 bool RedisConnection::drain(const std::function<void(const RedisValue&)>& take) {
-  char buffer[4096];
-  for (;;) {
-    const auto size = ::recv(socket_.get(), buffer, sizeof buffer, 0);
-    if (size < 0 && errno == EINTR) continue;
-    if (size <= 0) return size < 0 && errno == EAGAIN;
-    reader_.feed(buffer, static_cast<std::size_t>(size));
-    try {
+  try {
+    while (fill())
       while (const auto message = reader_.next()) take(**message);
-    } catch (const Error&) {
-      return false;  // it no longer speaks Redis' protocol
-    }
+    return true;
+  } catch (const Error&) {
+    return false;  // it has gone, or no longer speaks Redis' protocol
   }
 }
 

@@ -50,7 +50,7 @@ def judge(where, text, ran, status, says):
 
 def follow(machine, name, guide):
     """Runs what the page says for this kind of machine; returns how many blocks that were."""
-    machine.run("rm -rf /srv/guide && mkdir -p /srv/guide && ln -s /usr/src/stem-build /srv/guide/build")
+    machine.run("rm -rf /srv/guide && mkdir -p /srv/guide && ln -s /usr/src/stem-build /srv/guide/build && ln -s /usr/src/stem/scripts /srv/guide/scripts")
     count = 0
     for line, mark, _, text in blocks(guide):
         kind, words, status, says = parsed(mark)

@@ -53,6 +53,10 @@ TEST_CASE("configuration: every variable arrives in its field") {
                                     {"STEM_WORKER_LOGFILE", "/log/%n.log"},
                                     {"STEM_RUNTIME_DIR", "/run/x"},
                                     {"STEM_LOG_LEVEL", "debug"},
+                                    {"STEM_TLS_CA_CERT", "/ca.pem"},
+                                    {"STEM_TLS_CLIENT_CERT", "/client.pem"},
+                                    {"STEM_TLS_CLIENT_KEY", "/key.pem"},
+                                    {"STEM_TLS_ALLOW_INSECURE", "yes"},
                                     {"STEM_SUPERVISOR", "systemd"},
                                     {"STEMD_NODES", "a b"}});
   CHECK(config.broker_url == "sqlite:///tmp/a.db");
@@ -77,6 +81,7 @@ TEST_CASE("configuration: every variable arrives in its field") {
   CHECK(config.logfile == "/log/%n.log");
   CHECK(config.runtime_dir == "/run/x");
   CHECK(config.log_level == "debug");
+  CHECK(config.tls == TlsConfig{"/ca.pem", "/client.pem", "/key.pem", true});
   CHECK(config.supervisor == "systemd");
   CHECK(config.nodes == std::vector<std::string>{"a", "b"});
 }
@@ -104,6 +109,16 @@ TEST_CASE("configuration: a bad value is refused with variable, value and what i
   CHECK(refusal({{"STEM_WORKER_QUEUES", "ok,../x"}}).ends_with("'../x' is none"));
   CHECK(refusal({{"STEM_RETRY_BASE", "1h"}}) == "retry cap 5m must not be below its base 1h");
   CHECK(refusal({{"STEM_TASK_SOFT_TIME_LIMIT", "2h"}}) == "STEM_TASK_SOFT_TIME_LIMIT (2h) must not be above STEM_TASK_TIME_LIMIT (1h)");
+}
+
+TEST_CASE("configuration: a client's certificate without its key, or a key alone, is refused; so is any word but a clear one") {
+  CHECK(refusal({{"STEM_TLS_CLIENT_KEY", "/k"}}).starts_with("STEM_TLS_CLIENT_KEY is set, but STEM_TLS_CLIENT_CERT is not"));
+  CHECK(refusal({{"STEM_TLS_CLIENT_CERT", "/c"}}).starts_with("STEM_TLS_CLIENT_CERT is set, but STEM_TLS_CLIENT_KEY is not"));
+  for (const auto* word : {"true", "1", "yes"}) CHECK(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
+  for (const auto* word : {"false", "0", "no", ""}) CHECK_FALSE(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
+  for (const auto* word : {"untrue", "TRUE", "on", "2", "true,"})
+    CHECK(refusal({{"STEM_TLS_ALLOW_INSECURE", word}}) ==
+          "STEM_TLS_ALLOW_INSECURE='" + std::string(word) + "': must be one of true, 1, yes, false, 0, no");
 }
 
 TEST_CASE("configuration: the table's defaults are those of the struct") {

@@ -15,7 +15,8 @@
 
 /// A storage of its own for one test, on each adapter, with a clock that is moved by hand.
 struct StorageRig {
-  explicit StorageRig(const std::string& url) : config(config_of(url)), storage(open()) {}
+  explicit StorageRig(const std::string& url) : StorageRig(config_of(url)) {}
+  explicit StorageRig(stem::Config configuration) : config(std::move(configuration)), storage(open()) {}
 
   static stem::Config config_of(const std::string& url) {
     stem::Config config;

@@ -29,6 +29,19 @@ struct SigningConfig {
   friend bool operator==(const SigningConfig&, const SigningConfig&) = default;
 };
 
+/// STEM_TLS_*: whom a server must prove to be, and as whom we come to it.
+struct TlsConfig {
+  std::string ca_cert;          ///< path of the authorities that are trusted, PEM; empty = the system's
+  std::string client_cert;      ///< path of our certificate and its chain, PEM; empty = we come without
+  std::string client_key;       ///< path of its key, PEM
+  bool allow_insecure = false;  ///< takes every server for the right one
+
+  /// Throws Error (exit 78) if there is a certificate without a key, or the other way round.
+  void validate() const;
+
+  friend bool operator==(const TlsConfig&, const TlsConfig&) = default;
+};
+
 /// Everything that is set from outside, as values. Read once, then passed by const reference. The table of variables
 /// (name, default, meaning) is settings() and stem.env(5).
 struct Config {
@@ -40,6 +53,7 @@ struct Config {
   RetryPolicy retry;
 
   SigningConfig signing;  ///< STEM_SIGNING_*
+  TlsConfig tls;          ///< STEM_TLS_*
 
   std::string node;                  ///< STEM_WORKER_NODE; empty = `worker`
   std::string name_space = "stem";   ///< STEM_WORKER_NAMESPACE: whose orders are obeyed
