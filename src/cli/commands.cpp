@@ -25,6 +25,7 @@ const std::vector<Command>& commands() {
       {"dlq show", "show all there is to know of dead jobs", define_dlq_show},
       {"dlq replay", "put dead jobs back into their queues", define_dlq_replay},
       {"dlq purge", "delete dead jobs", define_dlq_purge},
+      {"routing dump", "show which tasks go into which queues", define_routing_dump},
   };
   return all;
 }

@@ -35,6 +35,7 @@ struct Config {
   std::string broker_url;          ///< STEM_BROKER_URL; empty = the embedded default of this user
   std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
   std::string default_queue = "default";
+  std::string routing_file;  ///< STEM_ROUTING_CONFIG: which jobs go where; empty = where they say
   int default_max_retries = 3;
   RetryPolicy retry;
 
