@@ -28,7 +28,7 @@ LIBRARIES = {
     "sdbus-c++/": {"supervisor"},
     "sqlite3.h": {"storage"},
     "date/": {"core"},
-    "yaml-cpp/": {"cli"},
+    "yaml-cpp/": {"worker", "cli"},
     "dlfcn.h": {"core", "storage", "worker"},
     "openssl/": {"core", "storage"},
     "systemd/": {"service", "supervisor"},

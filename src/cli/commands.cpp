@@ -34,6 +34,7 @@ const std::vector<Command>& commands() {
       {"dlq replay", "put dead jobs back into their queues", define_dlq_replay},
       {"dlq purge", "delete dead jobs", define_dlq_purge},
       {"health", "ask everything that jobs depend on, and tell how it fares", define_health},
+      {"routing dump", "show which tasks go into which queues", define_routing_dump},
   };
   return all;
 }

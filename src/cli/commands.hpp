@@ -38,5 +38,6 @@ Work define_dlq_show(CLI::App& app, Common& common);
 Work define_dlq_replay(CLI::App& app, Common& common);
 Work define_dlq_purge(CLI::App& app, Common& common);
 Work define_health(CLI::App& app, Common& common);
+Work define_routing_dump(CLI::App& app, Common& common);
 
 }  // namespace stem::cli

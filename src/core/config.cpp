@@ -105,6 +105,8 @@ constexpr Key keys[] = {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
        c.default_queue = v;
      }},
+    {{"STEM_ROUTING_CONFIG", "", "A routing file: which tasks go into which queues, and with which priorities."},
+     [](Config& c, const std::string& v) { c.routing_file = v; }},
     {{"STEM_DEFAULT_MAX_RETRIES", "3", "Retries of a job beyond its first run, where neither job nor task say."},
      [](Config& c, const std::string& v) { c.default_max_retries = whole(v, 0, 1000000); }},
     {{"STEM_RETRY_BASE", "2s", "Delay before the first retry."},

@@ -249,8 +249,13 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
   const auto publish = [&](WallTime slot) {
     run.slot = slot;
     try {
-      auto job = entry.job(slot, now, options.default_queue, options.default_max_retries);
+      auto job = entry.job(slot, now, options.routing.default_queue, options.default_max_retries);
       validate(job);
+      const auto to = options.routing.destination(job.name, job.headers, job.queue, job.priority);
+      // A publication and its bookkeeping are one commit; a message to everyone could not be in it.
+      if (to.to_everyone) throw Error(Exit::config, "task " + job.name + " is routed to the broadcast " + to.name + "; a schedule enqueues into a queue");
+      job.queue = to.name;
+      job.priority = to.priority;
       if (options.signer) options.signer->sign(job);
       firing.jobs.push_back(std::move(job));
       run.last_slot = slot;

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/routing.hpp"
 #include "scheduler/leader_lock.hpp"
 #include "scheduler/schedule_book.hpp"
 
@@ -21,8 +22,8 @@ struct BeatOptions {
   CatchUp catch_up = CatchUp::last;
   Duration grace = std::chrono::minutes{1};         ///< a slot that is later than this, and its jitter, was missed
   Duration lock_period = std::chrono::seconds{15};  ///< of the leader's lock; another takes over within two
-  std::string default_queue = "default";
   int default_max_retries = 3;
+  Routing routing{};                      ///< where the jobs of a schedule go, beyond what it says itself
   std::optional<PayloadSigner> signer{};  ///< signs every job, if there is one
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stem/error.hpp>
 
+#include "worker/routing_file.hpp"
+
 namespace stem {
 namespace {
 
@@ -23,7 +25,7 @@ BeatOptions beat_options(const Config& config, const std::string& node) {
   options.catch_up = config.catch_up == "none" ? CatchUp::none : config.catch_up == "all" ? CatchUp::all : CatchUp::last;
   options.grace = config.misfire_grace;
   options.lock_period = config.scheduler_lock_period;
-  options.default_queue = config.default_queue;
+  options.routing = routing_of(config).routing;
   options.default_max_retries = config.default_max_retries;
   options.signer = PayloadSigner::maybe(config);
   if (options.signer && !options.signer->can_sign())

@@ -3,12 +3,16 @@
 #include <algorithm>
 #include <thread>
 
+#include "worker/routing_file.hpp"
+
 namespace stem {
 
 EngineOptions engine_options(const Config& config) {
   EngineOptions options;
   options.node = config.node.empty() ? "worker" : config.node;
-  options.queues = config.queues.empty() ? std::vector{config.default_queue} : config.queues;
+  const auto routing = routing_of(config).routing;
+  options.queues = config.queues.empty() ? std::vector{routing.default_queue} : config.queues;
+  for (auto& queue : options.queues) queue = routing.queue_called(queue);
   options.concurrency = config.concurrency > 0
                             ? config.concurrency
                             : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

@@ -228,3 +228,28 @@ def test_the_files_of_stem_env_file_are_read_and_checked(stage, tmp):
     place.stem("queues", STEM_ENV_FILE=" ")
     assert f"{bad}:2: " in place.refused(78, "queues", STEM_ENV_FILE=f"{second} {bad}")
     assert "never closed" in place.refused(78, "queues", STEM_ENV_FILE=f"'{second}")
+
+
+def test_a_routing_file_sends_jobs_where_it_says_and_is_printed_so_that_it_can_be_read_again(stage, tmp):
+    place = Place(stage, tmp)
+    sample = place.stem("routing", "dump", "--sample").stdout
+    as_json = place.stem("routing", "dump", "--sample", "--json").stdout
+    assert json.loads(as_json)["routes"][0]["target"] == {"type": "queue", "name": "critical"}, as_json
+    file = f"{tmp}/routing.yaml"
+    for text in (sample, as_json):
+        with open(file, "w") as routing:
+            routing.write(text)
+        assert place.stem("routing", "dump", "--json", STEM_ROUTING_CONFIG=file).stdout == as_json
+        again = place.stem("routing", "dump", STEM_ROUTING_CONFIG=file).stdout
+        with open(file, "w") as routing:
+            routing.write(again)
+        assert place.stem("routing", "dump", "--json", STEM_ROUTING_CONFIG=file).stdout == as_json
+    place.stem("enqueue", "example.task", STEM_ROUTING_CONFIG=file)
+    place.stem("enqueue", "other.task", "--priority", "9", STEM_ROUTING_CONFIG=file)
+    assert [row["queue"] for row in json.loads(place.stem("queues", "--json").stdout)] == ["critical", "default"]
+    with open(file, "w") as routing:
+        routing.write("queues:\n  default:\nroutes:\n  - match: {task: x}\n    target: {name: typo}\n")
+    wrong = f"{file}:5: queue 'typo' is not among `queues`"
+    for words in (("routing", "dump"), ("enqueue", "x"), ("worker", "start", "--app", place.files), ("scheduler", "start")):
+        assert place.refused(78, *words, STEM_ROUTING_CONFIG=file).endswith(wrong), words
+    assert "STEM_ROUTING_CONFIG" in place.refused(66, "routing", "dump", STEM_ROUTING_CONFIG=f"{tmp}/none.yaml")

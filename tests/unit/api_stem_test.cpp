@@ -60,6 +60,34 @@ TEST_CASE("producer: what is asked for is in the envelope") {
   CHECK(envelope.meta["stem.task"] == "mail.send");
 }
 
+TEST_CASE("producer: a routing file decides on queue and priority, and what goes to everyone is no job of a queue") {
+  Rig rig;
+  rig.config.routing_file = rig.directory / "routing.yaml";
+  rig.directory.file("routing.yaml", R"({default_queue: web, queues: {web: {priority_range: [0, 4]}, mail: }, broadcasts: {caches: },
+    routes: [{match: {task: "mail.*"}, target: {name: mail}, priority_override: 9},
+             {match: {task: "cache.*"}, target: {type: broadcast, name: caches}}]})");
+  const auto storage = rig.storage();
+  std::vector<Listening> ears{{"caches"}};
+  storage.broker->listen(ears, 10);
+  Stem stem(rig.config);
+  stem.enqueue({{"mail.send"}, {"other", Json::object(), {.priority = 8}}, {"cache.flush"}});
+  const auto sent = rig.fetch("mail"), other = rig.fetch("web");
+  REQUIRE(sent.size() == 1);
+  REQUIRE(other.size() == 1);
+  CHECK(envelope_from_wire(sent[0].wire).priority == 9);
+  CHECK(envelope_from_wire(sent[0].wire).queue == "mail");
+  CHECK(envelope_from_wire(other[0].wire).priority == 4);
+  const auto heard = storage.broker->listen(ears, 10);
+  REQUIRE(heard.size() == 1);
+  CHECK(envelope_from_wire(heard[0].wire).name == "cache.flush");
+  CHECK(storage.broker->depths().size() == 2);
+  // A mistake in the file is found before anything is enqueued, and by those alone who enqueue.
+  rig.directory.file("routing.yaml", "routes: 7\n");
+  Stem wrong(rig.config);
+  CHECK(refusal([&] { wrong.enqueue("other"); }) == 78);
+  CHECK_FALSE(wrong.result("unknown"));
+}
+
 TEST_CASE("producer: what is not asked for comes from the configuration") {
   Rig rig;
   rig.config.default_queue = "work";

@@ -49,6 +49,7 @@ struct Config {
   std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
   std::string revoke_store_url;    ///< STEM_REVOKE_STORE_URL: revocations and paused queues; empty = with the results
   std::string default_queue = "default";
+  std::string routing_file;  ///< STEM_ROUTING_CONFIG: which jobs go where; empty = where they say
   int default_max_retries = 3;
   RetryPolicy retry;
 

@@ -4,6 +4,7 @@
 #include "core/id.hpp"
 #include "storage/open.hpp"
 #include "worker/attempts.hpp"
+#include "worker/routing_file.hpp"
 
 namespace stem {
 
@@ -12,17 +13,25 @@ struct Stem::Connections {
   Storage storage;
   std::optional<PayloadSigner> signer{};
   bool signer_made = false;
-  std::mutex making_signer{};
+  std::optional<Routing> routing{};
+  std::mutex preparing{};
 
-  /// Made by the first job: who only reads results does without OpenSSL.
-  const std::optional<PayloadSigner>& ready_signer() {
-    const std::lock_guard lock(making_signer);
+  /// For the first job: who only reads results does without OpenSSL and the routing file.
+  void prepare() {
+    const std::lock_guard lock(preparing);
+    if (!routing) routing = routing_of(config).routing;
     if (!signer_made) signer = PayloadSigner::maybe(config);
     signer_made = true;
-    return signer;
   }
 
-  Envelope envelope(const Job& job) {
+  /// A job on its way: into its queue, or to everyone who listens on a channel.
+  struct Posting {
+    Envelope envelope;
+    Routing::Destination to;
+  };
+
+  Posting posting(const Job& job) {
+    prepare();
     const auto& options = job.options;
     const auto now = Clock::system().wall();
     Envelope envelope;
@@ -35,15 +44,19 @@ struct Stem::Connections {
       envelope.not_before = options.eta;
     else if (options.delay)
       envelope.not_before = now + *options.delay;
-    envelope.priority = options.priority;
     envelope.max_retries = options.max_retries.value_or(config.default_max_retries);
     // Marks what was asked for by name, which a task's own setting does not override.
     if (options.max_retries) envelope.meta["stem.retryPolicy"] = {{"maxRetries", *options.max_retries}};
-    envelope.queue = options.queue.empty() ? config.default_queue : options.queue;
     envelope.meta["stem.task"] = job.task;
+    // What was asked for is checked before routing makes something else of it.
+    envelope.priority = options.priority;
+    envelope.queue = options.queue.empty() ? routing->default_queue : options.queue;
     validate(envelope);
-    if (const auto& ready = ready_signer()) ready->sign(envelope);
-    return envelope;
+    const auto to = routing->destination(job.task, options.headers, options.queue, options.priority);
+    envelope.queue = to.name;
+    envelope.priority = to.priority;
+    if (signer) signer->sign(envelope);
+    return {std::move(envelope), to};
   }
 
   /// What the broker knows of a job that has not ended, as a Result; `record` is the last one written, if any.
@@ -99,13 +112,20 @@ std::string Stem::enqueue(const std::string& task, Json args, const EnqueueOptio
 
 std::vector<std::string> Stem::enqueue(const std::vector<Job>& jobs) {
   std::vector<Envelope> envelopes;
+  std::vector<Connections::Posting> messages;
   std::vector<std::string> ids;
   envelopes.reserve(jobs.size());
   for (const auto& job : jobs) {
-    envelopes.push_back(connections_->envelope(job));
-    ids.push_back(envelopes.back().id);
+    auto posting = connections_->posting(job);
+    ids.push_back(posting.envelope.id);
+    if (posting.to.to_everyone)
+      messages.push_back(std::move(posting));
+    else
+      envelopes.push_back(std::move(posting.envelope));
   }
-  connections_->storage.broker->publish(envelopes);
+  auto& broker = *connections_->storage.broker;
+  if (!envelopes.empty() || messages.empty()) broker.publish(envelopes);
+  for (const auto& message : messages) broker.broadcast(message.to.name, message.envelope, message.to.ttl);
   return ids;
 }
 

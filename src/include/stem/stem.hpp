@@ -16,7 +16,7 @@ namespace stem {
 /// What a producer may ask of one job, beyond its arguments.
 struct EnqueueOptions {
   std::string id{};                    ///< empty = a new sortable id; one that is queued already is enqueued once
-  std::string queue{};                 ///< empty = the default queue
+  std::string queue{};                 ///< empty = the default queue; the routing file may send the job elsewhere
   int priority = 0;                    ///< 0 to 9; 9 first
   std::optional<Duration> delay{};     ///< not before now + delay
   std::optional<WallTime> eta{};       ///< not before; wins over delay
@@ -46,7 +46,7 @@ class Stem {
   /// Returns the job's id once the broker has it for good. `args` is a JSON object. Throws Error: 64 bad name, queue
   /// or priority; 69 broker unreachable; 78 configured to sign, and not able to: nothing is enqueued unsigned.
   std::string enqueue(const std::string& task, Json args = Json::object(), const EnqueueOptions& options = {});
-  /// All or none, in one round trip.
+  /// All or none, in one round trip; those that the routing file sends to a broadcast channel follow one by one.
   std::vector<std::string> enqueue(const std::vector<Job>& jobs);
 
   /// What is known of a job now; empty if it was never enqueued or its record has expired.
