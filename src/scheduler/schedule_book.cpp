@@ -49,6 +49,7 @@ SchedulePlaces open_schedule_places(const Config& config, const Clock& clock) {
   const auto open_store = [&](const std::string& url) {
     Config other;
     other.broker_url = url;
+    other.tls = config.tls;
     return open_storage(other, clock).results;
   };
   const auto elsewhere = [&](const std::string& url) { return !url.empty() && url != config.broker_url; };

@@ -22,8 +22,6 @@ SchedulerService::SchedulerService(const Config& config, ServiceOutputs outputs,
     spdlog::warn("jobs and schedules are kept in two systems: what is remembered of a run follows its job, not in one commit with it; "
                  "unset STEM_SCHEDULE_STORE_URL to have both in one");
   scheduler_ = std::make_unique<Scheduler>(beat_options(config, config.node), std::move(places));
-      reread_(std::move(reread)),
-      scheduler_(std::make_unique<Scheduler>(beat_options(config, config.node), open_schedule_places(config))) {
   for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
 }
 
@@ -82,11 +80,9 @@ void SchedulerService::reload() {
   outputs_.log.set_level(fresh.log_level);
   scheduler_->configure(beat_options(fresh, config_.node));
   if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
-      fresh.schedule_store_url != config_.schedule_store_url || fresh.scheduler_lock_period != config_.scheduler_lock_period)
-    spdlog::warn("broker, result backend, schedule store and the lock's period change at the next restart only");
-  if (fresh.broker_url != config_.broker_url || fresh.schedule_store_url != config_.schedule_store_url ||
-      fresh.scheduler_lock_period != config_.scheduler_lock_period || fresh.tls != config_.tls)
-    spdlog::warn("broker, schedule store, the lock's period and STEM_TLS_* change at the next restart only");
+      fresh.schedule_store_url != config_.schedule_store_url || fresh.scheduler_lock_period != config_.scheduler_lock_period ||
+      fresh.tls != config_.tls)
+    spdlog::warn("broker, result backend, schedule store, the lock's period and STEM_TLS_* change at the next restart only");
   config_.log_level = fresh.log_level;
 }
 

@@ -92,7 +92,7 @@ Storage open_one(const std::string& text, const TlsConfig& tls, const Clock& clo
   }
   if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, tls, clock);
   if (url.scheme == "postgres" || url.scheme == "postgresql" || url.scheme == "postgres+ssl" || url.scheme == "postgresql+ssl")
-    return open_postgres(url, clock);
+    return open_postgres(url, tls, clock);
   throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
                                 "://'; there are sqlite://, redis://, rediss://, redis+socket://, postgresql:// and memory://");
 }

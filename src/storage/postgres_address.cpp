@@ -7,6 +7,7 @@
 #include <stem/error.hpp>
 
 #include "storage/postgres_library.hpp"
+#include "storage/postgres_tls.hpp"
 
 namespace stem {
 namespace {
@@ -94,7 +95,7 @@ std::vector<PostgresAddress::Options> servers_from(const Url& url, const Postgre
 
 }  // namespace
 
-PostgresAddress PostgresAddress::from(const Url& url) {
+PostgresAddress PostgresAddress::from(const Url& url, const TlsConfig& tls) {
   PostgresAddress address;
   auto options = options_from(url);
   for (const auto& [name, value] : url.parameters) {
@@ -113,6 +114,7 @@ PostgresAddress PostgresAddress::from(const Url& url) {
       refuse(url, "unknown parameter '" + name + "'; there are schema, timeout, and those of libpq, such as sslmode and sslrootcert");
     }
   }
+  for (const auto& [name, value] : postgres_tls(tls, options, system_authorities_file())) options[name] = value;
   if (url.scheme.ends_with("+ssl")) {
     const auto mode = options.try_emplace("sslmode", "require").first->second;
     if (mode != "require" && !mode.starts_with("verify-"))

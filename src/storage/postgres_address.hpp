@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <stem/config.hpp>
 #include <stem/time.hpp>
 #include <string>
 #include <vector>
@@ -25,8 +26,9 @@ struct PostgresAddress {
   /// For messages: host, port and database of one of the servers, without user and password.
   std::string shown(std::size_t server = 0) const;
 
-  /// Loads libpq. Throws Error (exit 78), whose message repeats nothing that may be a password.
-  static PostgresAddress from(const Url& url);
+  /// STEM_TLS_* is for what the address does not say: postgres_tls(). Loads libpq. Throws Error (exit 78), whose message
+  /// repeats nothing that may be a password.
+  static PostgresAddress from(const Url& url, const TlsConfig& tls = {});
 };
 
 }  // namespace stem

@@ -1,5 +1,5 @@
 #include <doctest/doctest.h>
-#include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <thread>
