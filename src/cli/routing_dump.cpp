@@ -17,20 +17,12 @@ queues:
   critical:
     priority_range: [5, 9]    # 9 first
 
-# Channels: each worker that listens runs such a job.
-broadcasts:
-  maintenance:
-    ttl: 1h                   # how long a job waits for a worker that is away
-
 # The first that fits.
 routes:
   - match:
       task: "example.*"       # or a list of patterns; beside it, headers: {tenant: big}
     target: {type: queue, name: critical}
     priority_override: 8
-  - match:
-      task: ["cache.flush", "config.reload"]
-    target: {type: broadcast, name: maintenance}
 )";
 
 Json as_json(const Routing& routing) {
