@@ -1,5 +1,7 @@
 #include <iostream>
 
+#include <stem/json.hpp>
+
 #include "cli/commands.hpp"
 #include "worker/routing_file.hpp"
 

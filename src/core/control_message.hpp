@@ -16,8 +16,8 @@ std::string control_channel(const std::string& name_space, const std::string& no
 std::string control_reply_channel(const std::string& name_space, const std::string& request);
 
 struct ControlRequest {
-  std::string id;    ///< a name; also of the channel for answers
-  std::string type;  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown
+  std::string id{};    ///< a name; also of the channel for answers
+  std::string type{};  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown
   std::vector<std::string> targets;  ///< nodes; empty = all
   Json payload = Json::object();
   WallTime issued{};
@@ -30,11 +30,11 @@ Envelope to_envelope(const ControlRequest& request, const std::string& channel);
 ControlRequest control_request_from(const Envelope& envelope);
 
 struct ControlReply {
-  std::string request;
-  std::string node;
-  std::string host;
+  std::string request{};
+  std::string node{};
+  std::string host{};
   Json payload = Json::object();
-  std::string error;  ///< empty = it was done
+  std::string error{};  ///< empty = it was done
 };
 Envelope to_envelope(const ControlReply& reply, const std::string& channel, WallTime now);
 /// Throws Error (exit 65).

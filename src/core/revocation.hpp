@@ -9,12 +9,12 @@ namespace stem {
 
 /// A job that is not to be run any more.
 struct Revocation {
-  std::string job;
+  std::string job{};
   bool terminate = false;  ///< a handler that runs it is asked to stop
-  std::string reason;
-  std::string requester;
+  std::string reason{};
+  std::string requester{};
   WallTime issued{};
-  std::optional<WallTime> expires;  ///< then the job may run again; empty = never
+  std::optional<WallTime> expires{};  ///< then the job may run again; empty = never
 
   bool holds(WallTime now) const { return !expires || now < *expires; }
 
@@ -27,10 +27,10 @@ Revocation revocation_from(const Json& json);
 
 /// A queue from which nothing is taken until it is resumed.
 struct PausedQueue {
-  std::string queue;
-  std::string node;  ///< only for this node; empty = for all
-  std::string reason;
-  std::string requester;
+  std::string queue{};
+  std::string node{};  ///< only for this node; empty = for all
+  std::string reason{};
+  std::string requester{};
   WallTime since{};
 
   friend bool operator==(const PausedQueue&, const PausedQueue&) = default;
