@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 from checks import Checks
@@ -122,18 +123,19 @@ class Worker:
         self.env = env | {"STEM_WORKER_NODE": host.name, "NOTIFY_SOCKET": self.notify}
         self.log_path = f"{directory}/{host.name}.log"
         self._status = ""
+        # Read at once: who tells its status does not wait for a listener that is busy.
+        threading.Thread(target=self.listen, daemon=True).start()
         with open(self.log_path, "ab") as log:
             self.process = host.start(stem, "worker", "start", "--app", module, "--concurrency", "2", env=self.env, log=log)
 
-    def status(self):
+    def listen(self):
         while True:
-            try:
-                message = self.listener.recv(65536, socket.MSG_DONTWAIT).decode()
-            except BlockingIOError:
-                return self._status
-            for line in message.splitlines():
+            for line in self.listener.recv(65536).decode().splitlines():
                 if line.startswith("STATUS="):
                     self._status = line.removeprefix("STATUS=")
+
+    def status(self):
+        return self._status
 
     def done(self):
         found = re.search(r"([\d,]+) done", self.status())

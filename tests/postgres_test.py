@@ -179,7 +179,7 @@ def a_scheduler(checks, directory, server):
     with open(path, "w", encoding="utf-8") as file:
         json.dump([{"name": "tick", "task": "effect.append", "schedule": "every:200ms", "args": {"file": program.ran, "text": "tick"}}], file)
     with program:
-        applied = program.run("schedule", "apply", "--file", path)
+        applied = program.run("schedule", "apply", "--yes", "--file", path)
         program.begin("scheduler", "start")
         program.begin("scheduler", "start", "--node", "second")
         ran = eventually(lambda: len(program.ran_lines()) >= 5)
@@ -210,7 +210,7 @@ def other_places(checks, directory, server):
                 os.unlink(program.ran)
             with program:
                 done = program.enqueue("mixed", "--wait")
-                applied = program.run("schedule", "apply", "--file", path)
+                applied = program.run("schedule", "apply", "--yes", "--file", path)
                 program.begin("scheduler", "start")
                 ran = eventually(lambda: program.ran_lines().count("scheduled") == 1)
             checks.check(f"postgresql: {what}: a job runs, its result comes, a schedule fires",

@@ -1,6 +1,7 @@
 #include "supervisor/starting_node.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,6 +75,12 @@ void StartingNode::finish() {
   }
   outcome_.log = last_lines(record_.logfile, log_size_, excerpt_lines);
   outcome_.log_source = record_.logfile;
+}
+
+void StartingNode::let_go() {
+  // By name, since helpers of other nodes have inherited the descriptor.
+  if (lock_) flock(lock_.get(), LOCK_UN);
+  lock_.reset();
 }
 
 void StartingNode::begin(const NodeRequest& request, const ActionSettings& action) {

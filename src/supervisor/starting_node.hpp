@@ -23,6 +23,8 @@ class StartingNode {
 
   /// fd() polls readable.
   void finish();
+  /// After finish(): others may act on this node, although the start of more goes on.
+  void let_go();
 
  private:
   void begin(const NodeRequest& request, const ActionSettings& action);

@@ -112,6 +112,7 @@ std::vector<NodeOutcome> SupervisorDetached::start(const std::vector<NodeRequest
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (!ready[i]) continue;
       all[i]->finish();
+      all[i]->let_go();
       watcher.ended(all[i]->outcome());
     }
   }

@@ -599,8 +599,13 @@ void Engine::rest() {
   lingering_ = false;
   if (fds[0].revents) wake_.clear();
   if (fds[1].revents) {
+    // Not asked as the others are: an adapter that cannot reach its server wakes us, too, and that is no answer.
     Wake wake{.jobs = true, .broadcasts = true};
-    ask([&] { wake = storage_.broker->clear_wake(); });
+    try {
+      wake = storage_.broker->clear_wake();
+    } catch (const std::exception&) {
+      // The next call tells what is wrong.
+    }
     look_ = look_ || wake.jobs;
     if (wake.broadcasts) desk_->wake();
   }

@@ -284,11 +284,11 @@ std::string to_yaml(const Routing& routing) {
   else
     out << YAML::BeginMap << YAML::Key << "alias" << YAML::Value << routing.default_alias << YAML::Key << "queue" << YAML::Value
         << routing.default_queue << YAML::EndMap;
-  out << YAML::Key << "queues" << YAML::Value << YAML::BeginMap;
+  if (!routing.queues.empty()) out << YAML::Key << "queues" << YAML::Value << YAML::BeginMap;
   for (const auto& [name, range] : routing.queues)
     out << YAML::Key << name << YAML::Value << YAML::BeginMap << YAML::Key << "priority_range" << YAML::Value << YAML::Flow << YAML::BeginSeq
         << range.lowest << range.highest << YAML::EndSeq << YAML::EndMap;
-  out << YAML::EndMap;
+  if (!routing.queues.empty()) out << YAML::EndMap;
   if (!routing.broadcasts.empty()) {
     out << YAML::Key << "broadcasts" << YAML::Value << YAML::BeginMap;
     for (const auto& [name, ttl] : routing.broadcasts)
