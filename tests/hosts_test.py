@@ -158,7 +158,7 @@ class Story:
                     "STEM_TLS_CLIENT_KEY": f"{assets}/client-key.pem", "STEM_SIGNING_KEYS": "v1:" + base64.b64encode(os.urandom(32)).decode(),
                     "STEM_SIGNING_ACTIVE_KEY": "v1", "STEM_VISIBILITY_TIMEOUT": "3s", "STEM_RUNTIME_DIR": f"{directory}/run"}
         network["hub"].start("redis-server", "--port", "0", "--bind", BROKER, "--tls-port", str(PORT), "--tls-cert-file", f"{assets}/server.pem",
-                             "--tls-key-file", f"{assets}/server-key.pem", "--tls-ca-cert-file", f"{assets}/ca.pem", "--save", "", "--dir", directory)
+                             "--tls-key-file", f"{assets}/server-key.pem", "--tls-ca-cert-file", f"{assets}/ca.pem", "--save", "", "--protected-mode", "no", "--dir", directory)
         wait_until(lambda: self.command("queues", check=False).returncode == 0, 30, "Redis answers the producer")
         self.workers = {name: Worker(network[name], stem, module, self.env, directory) for name in ("east", "west")}
         self.jobs = {}  # id: text
