@@ -8,7 +8,7 @@ using namespace stem;
 using namespace stem::cli;
 using namespace std::chrono_literals;
 
-#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig)
+#define EVERY_BROKER(name) TEST_CASE_TEMPLATE(name, Rig, MemoryRig, SqliteRig, RedisRig, PostgresRig)
 
 namespace {
 

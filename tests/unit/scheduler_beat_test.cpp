@@ -37,6 +37,12 @@ struct RedisPlaces : RedisRig {
     return {storage.broker, storage.results, storage.results};
   }
 };
+struct PostgresPlaces : PostgresRig {
+  SchedulePlaces places(const Clock& clock) {
+    const auto storage = open_storage(config, clock);
+    return {storage.broker, storage.results, storage.results};
+  }
+};
 /// Schedules in another system than jobs: nothing is written in one commit.
 struct SplitPlaces : SqliteRig {
   SchedulePlaces places(const Clock& clock) {
@@ -141,9 +147,9 @@ struct Interposed : Store {
 
 }  // namespace
 
-#define EVERYWHERE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, SplitPlaces)
+#define EVERYWHERE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces, SplitPlaces)
 /// Where jobs and what is remembered of them are one commit.
-#define EVERY_WHOLE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces)
+#define EVERY_WHOLE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces)
 
 EVERYWHERE("beat: each slot gets one job, at its time and not before") {
   Bench<Rig> bench;
