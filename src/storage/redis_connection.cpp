@@ -75,6 +75,8 @@ Error redis_error(const std::string& at, std::string_view reply) {
     return error(Exit::no_permission, "asks for a password; write it into the address: redis://:PASSWORD@HOST, '%40' for '@'");
   if (is("WRONGPASS") || reply.find("invalid password") != std::string_view::npos || reply.find("without any password") != std::string_view::npos)
     return error(Exit::no_permission, "refuses the user or the password of the address");
+  if (is("DENIED"))
+    return error(Exit::no_permission, "lets only its own machine in (protected mode); give it a password, or set `protected-mode no`");
   if (is("NOPERM"))
     return error(Exit::no_permission, "does not let this user do that (" + one_line(reply) + "); docs/redis.md lists what Stem needs");
   if (is("READONLY"))
