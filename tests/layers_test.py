@@ -27,7 +27,6 @@ PUBLIC_SOURCES = "service"
 LIBRARIES = {
     "sdbus-c++/": {"supervisor"},
     "sqlite3.h": {"storage"},
-    "date/": {"core"},
     "yaml-cpp/": {"worker", "cli"},
     "dlfcn.h": {"core", "storage", "worker"},
     "openssl/": {"core", "storage"},

@@ -113,6 +113,7 @@ TEST_CASE("redis: each refusal of the server has one message and its exit status
            {"NOAUTH Authentication required.", 77, "asks for a password"},
            {"WRONGPASS invalid username-password pair or user is disabled.", 77, "refuses the user or the password"},
            {"NOPERM this user has no permissions", 77, "NOPERM"},
+           {"DENIED Redis is running in protected mode because protected mode is enabled", 77, "protected mode"},
            {"READONLY You can't write against a read only replica.", 69, "read-only replica"},
            {"MASTERDOWN Link with MASTER is down", 69, "lost its primary"},
            {"MISCONF Redis is configured to save RDB snapshots", 73, "disk"},
