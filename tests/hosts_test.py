@@ -39,7 +39,7 @@ class Host:
 
     def __init__(self, name):
         self.name, self.children = name, []
-        self.holder = subprocess.Popen(["unshare", "--net", "timeout", str(LIMIT), "sleep", str(LIMIT)], stdin=subprocess.DEVNULL)
+        self.holder = subprocess.Popen(["unshare", "--net", "sleep", str(LIMIT)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         here = os.readlink("/proc/self/ns/net")
 
         def entered():

@@ -58,6 +58,7 @@ Finding try_out(const Subject& s, const std::string& url, const std::string& var
   config.result_backend_url.clear();
   const auto trial = try_as(*s.account, patience, [&] {
     const auto storage = open_storage(config);
+    (void)ask(storage);  // connects, which a worker does once
     const auto began = std::chrono::steady_clock::now();
     auto words = ask(storage);
     const auto took = std::chrono::duration_cast<Duration>(std::chrono::steady_clock::now() - began);

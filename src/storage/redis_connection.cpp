@@ -279,7 +279,8 @@ std::size_t RedisConnection::decrypt() {
     reader_.feed(plain, size);
     all += size;
   }
-  if (tls_->ended()) lost("it closed the connection");
+  // What it said before is heard first.
+  if (tls_->ended() && all == 0) lost("it closed the connection");
   // New keys are answered with new keys.
   if (const auto answer = tls_->take(); !answer.empty()) transmit(answer, std::chrono::steady_clock::now() + address_.timeout);
   return all;
