@@ -152,6 +152,18 @@ def a_worker(checks, directory, server):
         checks.check("postgresql: the password is not on the command line", [arguments] if PASSWORD in arguments else [])
 
 
+def a_worker_that_was_first(checks, directory, server):
+    program = Program(checks, directory, server.url("&schema=first"))
+    program.ran = f"{directory}/first"
+    server.stop(signal.SIGINT)
+    with program:
+        waits = eventually(lambda: "trying again" in program.log)
+        server.start()
+        enqueued = program.enqueue("first", "--wait")
+    checks.check("postgresql: a worker that is started before its server waits, and runs jobs once the server is there",
+                 failures(enqueued) + ([] if waits and program.ran_lines() == ["first"] else [program.log]))
+
+
 def restarts(checks, directory, server):
     program = Program(checks, directory, server.url("&schema=restarts"))
     program.ran = f"{directory}/restarts"
@@ -264,7 +276,7 @@ def main():
         os.mkdir(f"{directory}/pg")
         server = Server(f"{directory}/pg")
         try:
-            for part in (a_worker, restarts, a_scheduler, other_places, refusals, loading):
+            for part in (a_worker, a_worker_that_was_first, restarts, a_scheduler, other_places, refusals, loading):
                 part(checks, directory, server)
         finally:
             if server.process.poll() is None:

@@ -1,7 +1,6 @@
 #include "storage/bell.hpp"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -9,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstring>
 #include <stem/error.hpp>
 
@@ -99,35 +97,6 @@ void BellWatch::clear() {
     watch_ = -1;
   }
   if (watch_ < 0) arm();
-}
-
-std::uint64_t BellListener::heard() {
-  const std::lock_guard lock(mutex_);
-  return heard_;
-}
-
-bool BellListener::wait(std::uint64_t heard, SteadyTime deadline) {
-  std::unique_lock lock(mutex_);
-  while (heard_ <= heard) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now >= deadline) return false;
-    if (listening_) {
-      changed_.wait_until(lock, deadline);
-      continue;
-    }
-    listening_ = true;
-    lock.unlock();
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - now).count();
-    pollfd bell{.fd = watch_.fd(), .events = POLLIN, .revents = 0};
-    const bool rung = ::poll(&bell, 1, static_cast<int>(std::min<std::int64_t>(left, INT_MAX))) > 0;
-    if (rung) watch_.clear();
-    lock.lock();
-    listening_ = false;
-    if (rung) ++heard_;
-    // Also when nothing was heard: one of the others has to listen now.
-    changed_.notify_all();
-  }
-  return true;
 }
 
 }  // namespace stem

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <condition_variable>
-#include <cstdint>
 #include <mutex>
 #include <stem/time.hpp>
 #include <string>
@@ -53,24 +51,6 @@ class BellWatch {
   Descriptor inotify_;
   Descriptor timer_;
   int watch_ = -1;
-};
-
-/// Lets any number of threads wait for one bell, with one watch: one of them listens, the others wait for it.
-class BellListener {
- public:
-  explicit BellListener(Bell bell) : watch_(std::move(bell)) {}
-
-  /// How many rings were heard so far. Take it before looking at what the bell announces.
-  std::uint64_t heard();
-  /// Blocks until more than `heard` rings were heard, or `deadline`. Returns whether there were more.
-  bool wait(std::uint64_t heard, SteadyTime deadline);
-
- private:
-  BellWatch watch_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::uint64_t heard_ = 0;
-  bool listening_ = false;
 };
 
 }  // namespace stem

@@ -8,6 +8,7 @@
 
 #include "storage/postgres_statements.hpp"
 #include "storage/postgres_store.hpp"
+#include "storage/postgres_subscription.hpp"
 
 namespace stem {
 namespace {
@@ -156,8 +157,8 @@ std::vector<Delivery> deliveries_of(const PostgresRows& rows, const std::vector<
 PostgresBroker::PostgresBroker(std::shared_ptr<PostgresClient> client, const Clock& clock)
     : client_(std::move(client)), clock_(clock), token_(random_start()) {}
 
-PostgresWatch& PostgresBroker::watch() const {
-  std::call_once(watched_, [this] { watch_ = std::make_unique<PostgresWatch>(client_->address(), client_->channel("jobs")); });
+ServerWatch& PostgresBroker::watch() const {
+  std::call_once(watched_, [this] { watch_ = std::make_unique<ServerWatch>(postgres_subscription(client_->address(), client_->channel("jobs"))); });
   return *watch_;
 }
 

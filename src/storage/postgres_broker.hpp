@@ -6,7 +6,7 @@
 
 #include "storage/broker.hpp"
 #include "storage/postgres_client.hpp"
-#include "storage/postgres_watch.hpp"
+#include "storage/server_watch.hpp"
 
 namespace stem {
 
@@ -56,14 +56,14 @@ class PostgresBroker : public Broker {
   std::set<Receipt> look_at_open_ones();
   PostgresCall ring(const std::string& channel) const;
   PostgresCall ring_if_added() const;
-  PostgresWatch& watch() const;
+  ServerWatch& watch() const;
 
   const std::shared_ptr<PostgresClient> client_;
   const Clock& clock_;
 
   // Made when somebody first waits, which producers never do.
   mutable std::once_flag watched_;
-  mutable std::unique_ptr<PostgresWatch> watch_;
+  mutable std::unique_ptr<ServerWatch> watch_;
 
   std::mutex mutex_;  // guards what follows
   std::int64_t token_;

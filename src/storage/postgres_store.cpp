@@ -4,6 +4,7 @@
 #include <set>
 
 #include "storage/postgres_statements.hpp"
+#include "storage/postgres_subscription.hpp"
 
 namespace stem {
 namespace {
@@ -109,9 +110,9 @@ std::vector<StoreEntry> PostgresStore::list(const std::string& prefix, std::size
   return found;
 }
 
-PostgresListener& PostgresStore::listener() {
+WakeListener<ServerWatch>& PostgresStore::listener() {
   const std::lock_guard lock(mutex_);
-  if (!listener_) listener_ = std::make_unique<PostgresListener>(client_->address(), client_->channel("records"));
+  if (!listener_) listener_ = std::make_unique<WakeListener<ServerWatch>>(postgres_subscription(client_->address(), client_->channel("records")));
   return *listener_;
 }
 
@@ -131,7 +132,7 @@ std::optional<StoreEntry> PostgresStore::await(const std::string& key, std::int6
 void PostgresStore::stop_waiting() {
   stopped_ = true;
   const std::lock_guard lock(mutex_);
-  if (listener_) listener_->poke();
+  if (listener_) listener_->watch().poke();
 }
 
 std::size_t PostgresStore::sweep() {

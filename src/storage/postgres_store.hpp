@@ -5,7 +5,8 @@
 #include <mutex>
 
 #include "storage/postgres_client.hpp"
-#include "storage/postgres_watch.hpp"
+#include "storage/server_watch.hpp"
+#include "storage/wake_listener.hpp"
 #include "storage/store.hpp"
 
 namespace stem {
@@ -35,13 +36,13 @@ class PostgresStore : public Store {
   const PostgresClient& client() const { return *client_; }
 
  private:
-  PostgresListener& listener();
+  WakeListener<ServerWatch>& listener();
 
   const std::shared_ptr<PostgresClient> client_;
   const Clock& clock_;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;
-  std::unique_ptr<PostgresListener> listener_;  // made when somebody first waits
+  std::unique_ptr<WakeListener<ServerWatch>> listener_;  // made when somebody first waits
 };
 
 }  // namespace stem

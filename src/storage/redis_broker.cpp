@@ -10,6 +10,7 @@
 #include "storage/redis_dead.hpp"
 #include "storage/redis_fields.hpp"
 #include "storage/redis_store.hpp"
+#include "storage/redis_subscription.hpp"
 
 namespace stem {
 namespace {
@@ -74,8 +75,8 @@ void add_record(RedisCommand& command, const StoreWrite& record) {
 RedisBroker::RedisBroker(std::shared_ptr<RedisClient> client, const Clock& clock)
     : client_(std::move(client)), clock_(clock), token_(random_start()) {}
 
-RedisWatch& RedisBroker::watch() const {
-  std::call_once(watched_, [this] { watch_ = std::make_unique<RedisWatch>(client_->address(), client_->channel("jobs")); });
+ServerWatch& RedisBroker::watch() const {
+  std::call_once(watched_, [this] { watch_ = std::make_unique<ServerWatch>(redis_subscription(client_->address(), client_->channel("jobs"))); });
   return *watch_;
 }
 

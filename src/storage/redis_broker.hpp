@@ -7,7 +7,7 @@
 #include "storage/broker.hpp"
 #include "storage/redis_channels.hpp"
 #include "storage/redis_client.hpp"
-#include "storage/redis_watch.hpp"
+#include "storage/server_watch.hpp"
 
 namespace stem {
 
@@ -59,14 +59,14 @@ class RedisBroker : public Broker {
                               const std::vector<std::string>& queues, WallTime now, std::int64_t token, bool look);
   RedisCommand promotion(const RedisValue& due, const std::vector<std::string>& queues);
   std::vector<Delivery> take(const RedisValue& reply, const std::vector<std::string>& queues, std::int64_t token);
-  RedisWatch& watch() const;
+  ServerWatch& watch() const;
 
   const std::shared_ptr<RedisClient> client_;
   const Clock& clock_;
 
   // Made when somebody first waits, which producers never do.
   mutable std::once_flag watched_;
-  mutable std::unique_ptr<RedisWatch> watch_;
+  mutable std::unique_ptr<ServerWatch> watch_;
 
   std::mutex mutex_;  // guards what follows
   std::int64_t token_;

@@ -1,4 +1,5 @@
 #include "storage/redis_store.hpp"
+#include "storage/redis_subscription.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -59,9 +60,9 @@ std::vector<StoreEntry> RedisStore::list(const std::string& prefix, std::size_t 
   return found;
 }
 
-RedisListener& RedisStore::listener() {
+WakeListener<ServerWatch>& RedisStore::listener() {
   const std::lock_guard lock(mutex_);
-  if (!listener_) listener_ = std::make_unique<RedisListener>(client_->address(), client_->channel("records"));
+  if (!listener_) listener_ = std::make_unique<WakeListener<ServerWatch>>(redis_subscription(client_->address(), client_->channel("records")));
   return *listener_;
 }
 
@@ -81,7 +82,7 @@ std::optional<StoreEntry> RedisStore::await(const std::string& key, std::int64_t
 void RedisStore::stop_waiting() {
   stopped_ = true;
   const std::lock_guard lock(mutex_);
-  if (listener_) listener_->poke();
+  if (listener_) listener_->watch().poke();
 }
 
 std::size_t RedisStore::sweep() {

@@ -6,7 +6,8 @@
 #include <stem/time.hpp>
 
 #include "storage/redis_client.hpp"
-#include "storage/redis_watch.hpp"
+#include "storage/server_watch.hpp"
+#include "storage/wake_listener.hpp"
 #include "storage/store.hpp"
 
 namespace stem {
@@ -29,14 +30,14 @@ class RedisStore : public Store {
 
  private:
   RedisCommand words() const;  // that every script which writes begins with
-  RedisListener& listener();
+  WakeListener<ServerWatch>& listener();
 
   const std::shared_ptr<RedisClient> client_;
   const Clock& clock_;
 
   // Made when somebody first waits.
   std::mutex mutex_;
-  std::unique_ptr<RedisListener> listener_;
+  std::unique_ptr<WakeListener<ServerWatch>> listener_;
   std::atomic<bool> stopped_{false};
 };
 

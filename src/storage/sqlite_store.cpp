@@ -89,7 +89,7 @@ std::vector<StoreEntry> SqliteStore::list(const std::string& prefix, std::size_t
 
 std::optional<StoreEntry> SqliteStore::await(const std::string& key, std::int64_t version, Duration timeout) {
   const auto deadline = std::chrono::steady_clock::now() + std::min<Duration>(timeout, longest_wait);
-  std::call_once(listening_, [&] { listener_ = std::make_unique<BellListener>(bell_); });
+  std::call_once(listening_, [&] { listener_ = std::make_unique<WakeListener<BellWatch>>(bell_); });
   for (;;) {
     const auto heard = listener_->heard();
     auto found = get(key);

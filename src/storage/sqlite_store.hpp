@@ -9,6 +9,7 @@
 #include "storage/sqlite_database.hpp"
 #include "storage/sqlite_entries.hpp"
 #include "storage/store.hpp"
+#include "storage/wake_listener.hpp"
 
 namespace stem {
 
@@ -44,7 +45,7 @@ class SqliteStore : public Store {
 
   // Made when somebody first waits.
   std::once_flag listening_;
-  std::unique_ptr<BellListener> listener_;
+  std::unique_ptr<WakeListener<BellWatch>> listener_;
   std::atomic<bool> stopped_{false};
 
   // The rest is guarded by a transaction's hold on the database.

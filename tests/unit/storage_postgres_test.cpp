@@ -620,6 +620,24 @@ TEST_CASE("postgresql: a waiting worker and a waiting client outlive a restart o
   CHECK(waiting.get()->value == "done");
 }
 
+TEST_CASE("postgresql: whoever waits before the server is there hears of jobs once it is") {
+  PostgresServer server;
+  server.stop(SIGKILL);
+  ServerRig rig(server);
+  auto& broker = rig.broker();
+  CHECK(readable(broker.wake_fd(), 5000));
+  broker.clear_wake();
+  CHECK(error_of([&] { broker.fetch(StorageRig::demand()); }).status == 69);
+  server.start();
+  CHECK(eventually([&] {
+    if (readable(broker.wake_fd())) broker.clear_wake();
+    return tell(server, "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN \"stem:jobs\"'") == "1";
+  }, 30'000));
+  broker.clear_wake();
+  CHECK(eventually([&] { return publishing(rig).status == 0; }));
+  CHECK(readable(broker.wake_fd(), 5000));
+}
+
 TEST_CASE("postgresql: a server that is killed and restarted under load loses no job, runs none twice, gives no result without its job") {
   PostgresServer server;
   const auto config = StorageRig::config_of(server.url("timeout=9s"));

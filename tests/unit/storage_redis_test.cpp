@@ -333,6 +333,24 @@ TEST_CASE("redis: a waiting worker and a waiting client outlive a restart of the
   CHECK(waiting.get()->value == "done");
 }
 
+TEST_CASE("redis: whoever waits before the server is there hears of jobs once it is") {
+  RedisServer server(durable);
+  server.stop(SIGKILL);
+  ServerRig rig(server);
+  auto& broker = rig.broker();
+  CHECK(readable(broker.wake_fd(), 5000));
+  broker.clear_wake();
+  CHECK(error_of([&] { broker.fetch(RedisRig::demand()); }).status == 69);
+  server.start();
+  CHECK(eventually([&] {
+    if (readable(broker.wake_fd())) broker.clear_wake();
+    return tell(server, {{"PUBSUB", "NUMSUB", "stem:wake:jobs:0"}})[0]->elements.at(1)->number() == 1;
+  }));
+  broker.clear_wake();
+  rig.enqueue({"a"});
+  CHECK(readable(broker.wake_fd(), 5000));
+}
+
 TEST_CASE("redis: a server that is killed and restarted under load loses no job and gives no result without its job") {
   RedisServer server(durable);
   const auto config = StorageRig::config_of(server.url("timeout=2s"));
