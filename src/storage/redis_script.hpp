@@ -5,7 +5,7 @@
 namespace stem {
 
 /// A program that Redis runs in one piece: nobody sees the middle of it. KEYS[1] is the namespace; the arguments are
-/// told beside each text, in redis_script.cpp. Times are microseconds since the epoch unless they are scores of the
+/// told beside each text, in redis_script_*.cpp. Times are microseconds since the epoch unless they are scores of the
 /// delayed jobs, which are milliseconds with three decimals. docs/redis.md tells the keys.
 class RedisScript {
  public:
