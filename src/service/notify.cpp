@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <stem/error.hpp>
 #include <utility>
 
 namespace stem {
@@ -27,6 +28,30 @@ std::string one_line(std::string_view text) {
   for (char& c : line)
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';
   return line;
+}
+
+/// The errno that says best why we leave, for ERRNO=.
+int errno_of(int exit_status) {
+  switch (static_cast<Exit>(exit_status)) {
+    case Exit::ok:
+      return 0;
+    case Exit::usage:
+    case Exit::data:
+    case Exit::config:
+      return EINVAL;
+    case Exit::no_input:
+      return ENOENT;
+    case Exit::unavailable:
+      return ENOTCONN;
+    case Exit::cannot_create:
+      return EIO;
+    case Exit::try_again:
+      return EAGAIN;
+    case Exit::no_permission:
+      return EACCES;
+    default:
+      return 0;
+  }
 }
 
 }  // namespace
@@ -64,6 +89,8 @@ Notify::Notify(Notify&& other) noexcept
 Notify::~Notify() {
   if (fd_ >= 0) close(fd_);
 }
+
+void Notify::leaving(int exit_status, std::string_view status) { leaving(exit_status, errno_of(exit_status), status); }
 
 void Notify::send(std::string_view message) {
   if (fd_ < 0) return;

@@ -39,6 +39,8 @@ class Notify {
   void extend(Duration length, std::string_view status = {});
   /// EXIT_STATUS= and, if not 0, ERRNO=: the last words.
   void leaving(int exit_status, int error_number, std::string_view status = {});
+  /// With the errno that says best why this is the exit status.
+  void leaving(int exit_status, std::string_view status);
   /// Any message, as it is: a shim's program speaks through us.
   void send(std::string_view message);
 

@@ -63,8 +63,8 @@ std::string WorkerService::status_line() const {
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
   line += grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · ";
   if (counters.forged > 0) line += grouped(counters.forged) + " not rightly signed · ";
-  line += joined(engine_->queues());
-  if (const auto paused = engine_->paused(); !paused.empty()) line += " · paused: " + joined(paused);
+  line += joined(engine_->subscriptions().queues());
+  if (const auto paused = engine_->subscriptions().paused(); !paused.empty()) line += " · paused: " + joined(paused);
   return line;
 }
 
@@ -74,7 +74,7 @@ Vitals WorkerService::vitals() const {
   Vitals vitals;
   vitals.ready = engine_->link().answered().has_value();
   vitals.status = status_line();
-  vitals.queues = engine_->queues();
+  vitals.queues = engine_->subscriptions().queues();
   vitals.concurrency = engine_->options().concurrency;
   vitals.busy = counters.busy;
   vitals.inflight = engine_->inflight();

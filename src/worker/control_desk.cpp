@@ -162,7 +162,7 @@ Json ControlDesk::facts() const {
   double load[3] = {0, 0, 0};
   const int loads = getloadavg(load, 3);
   Json queues = Json::array();
-  for (const auto& queue : engine_.queues()) queues.push_back(queue);
+  for (const auto& queue : engine_.subscriptions().queues()) queues.push_back(queue);
   return {{"pid", getpid()},
           {"stem", version},
           {"startedAt", format_time(started_)},
@@ -217,7 +217,7 @@ Json ControlDesk::obey(const ControlRequest& request) {
 }
 
 Json ControlDesk::ping() const {
-  const auto queues = engine_.queues();
+  const auto queues = engine_.subscriptions().queues();
   return {{"timestamp", format_time(clock_.wall())},
           {"pid", getpid()},
           {"queue", queues.empty() ? "" : queues.front()},
@@ -228,7 +228,7 @@ Json ControlDesk::ping() const {
 Json ControlDesk::stats() const {
   auto json = facts();
   std::map<std::string, int> inflight;
-  for (const auto& queue : engine_.queues()) inflight[queue] = 0;
+  for (const auto& queue : engine_.subscriptions().queues()) inflight[queue] = 0;
   for (const auto& job : engine_.held()) ++inflight[job.queue];
   json["timestamp"] = format_time(clock_.wall());
   json["namespace"] = options_.name_space;
@@ -255,7 +255,7 @@ Json ControlDesk::inspect(const Json& wanted) {
   }
   if (wants("scheduled")) {
     auto& scheduled = json["scheduled"] = Json::object();
-    const auto queues = engine_.queues();
+    const auto queues = engine_.subscriptions().queues();
     for (const auto& depth : storage_.broker->depths())
       if (std::find(queues.begin(), queues.end(), depth.queue) != queues.end()) scheduled[depth.queue] = depth.delayed;
   }
@@ -319,7 +319,7 @@ Json ControlDesk::pause(const Json& wanted) {
 }
 
 Json ControlDesk::queue_status() const {
-  return {{"namespace", options_.name_space}, {"paused", paused_names()}, {"subscriptions", {{"queues", engine_.queues()}}}};
+  return {{"namespace", options_.name_space}, {"paused", paused_names()}, {"subscriptions", {{"queues", engine_.subscriptions().queues()}}}};
 }
 
 Json ControlDesk::shutdown(const ControlRequest& request) {

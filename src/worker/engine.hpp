@@ -3,7 +3,6 @@
 #include <sys/types.h>
 
 #include <memory>
-#include <set>
 #include <stem/task.hpp>
 #include <string>
 #include <thread>
@@ -14,11 +13,10 @@
 #include "storage/open.hpp"
 #include "worker/broker_link.hpp"
 #include "worker/engine_options.hpp"
-#include "worker/executor.hpp"
-#include "worker/held_job.hpp"
+#include "worker/held_jobs.hpp"
+#include "worker/prefetch.hpp"
 #include "worker/signal_fd.hpp"
-#include "worker/unsettled.hpp"
-#include "worker/work_queue.hpp"
+#include "worker/subscriptions.hpp"
 
 namespace stem {
 
@@ -47,11 +45,10 @@ class Engine {
   /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for
   /// nothing.
   void halt();
-  /// From now on, take jobs of these queues. Thread-safe, as queues() is.
+  /// From now on, take jobs of these queues. Thread-safe.
   void serve(std::vector<std::string> queues);
-  std::vector<std::string> queues() const;
-  /// Of these, those from which nothing is taken now. Thread-safe.
-  std::vector<std::string> paused() const;
+  /// Thread-safe, as it is itself.
+  const Subscriptions& subscriptions() const { return subscriptions_; }
   /// How an operator told this worker to end, through the broker. Thread-safe.
   std::optional<StopMode> told_to_end() const;
   /// Whether every job has been settled, or given up, after quiet(), cancel() or halt().
@@ -73,10 +70,9 @@ class Engine {
 
   // For the control desk, on the broker thread.
   /// All jobs here whose end is not known.
-  std::vector<HeldJob> held() const;
-  /// A job that waits here is cancelled; a handler that runs it is asked to stop if the order says so, and its job
-  /// is cancelled then. Returns whether one runs it.
-  bool revoke(const Revocation& order);
+  std::vector<HeldJob> held() const { return held_.view(); }
+  /// As HeldJobs::revoke().
+  bool revoke(const Revocation& order) { return held_.revoke(order); }
   /// Takes nothing from these queues, whether it serves them or not, and puts back what no handler has begun.
   void pause(const std::vector<std::string>& queues);
   /// Returns whether it is the first time.
@@ -90,28 +86,18 @@ class Engine {
   enum class Phase { running, quiet, cancelling, halted };
 
   void broker_loop();
-  void executor_loop();
   void turn();
   // The steps of one turn, in their order.
   void attend();
-  void collect();
   void put_back();
-  void expire();
   void write_progress();
   void renew();
   void exchange();
   void forget();
   void rest();
 
-  void decide(LeasedJob& job, Settlement settlement);
-  void end_revoked(LeasedJob& job);
-  std::vector<LeasedJob*> take_out(const std::function<bool(const LeasedJob&)>& goes);
-  void release(LeasedJob& job);
   void deliver(std::vector<Delivery> deliveries);
   bool ask(const std::function<void()>& call);
-  bool is_suspect(const Delivery& delivery) const;
-  std::size_t undecided() const;
-  std::size_t base() const;
   Demand demand() const;
   bool lingers(SteadyTime now) const;
   void announce(bool at_once);
@@ -121,7 +107,6 @@ class Engine {
   const Storage storage_;
   const Clock& clock_;
   ExecutorShared shared_;
-  WorkQueue work_;
   SignalFd wake_, events_;
   BrokerLink link_;
   int broker_fd_ = -1;
@@ -130,28 +115,19 @@ class Engine {
   std::atomic<bool> finished_{false}, relook_{false};
   std::atomic<int> inflight_{0};
   std::atomic<SteadyTime::rep> loop_turned_{0};
-  mutable std::mutex queues_mutex_;
-  std::vector<std::string> queues_;
-  std::set<std::string> paused_;
   std::atomic<int> told_to_end_{-1};  ///< a StopMode
-
-  std::mutex returned_mutex_;
-  std::vector<LeasedJob*> returned_;  ///< finished or abandoned jobs that executors hand back
+  Subscriptions subscriptions_;
 
   // The broker thread's own.
   std::unique_ptr<ControlDesk> desk_;
-  std::vector<std::unique_ptr<LeasedJob>> jobs_;
-  Unsettled unsettled_{shared_.counters};
-  SteadyTime last_collected_{}, last_exchange_{};
-  SteadyTime next_renewal_{}, next_announcement_{}, next_sweep_{};
+  HeldJobs held_;
+  Prefetch prefetch_;
+  SteadyTime last_exchange_{}, next_renewal_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
   bool announcement_due_ = false;
   bool look_ = true;  ///< there may be jobs to fetch
   int announced_busy_ = 0;
-  std::size_t ahead_ = 0;               ///< jobs to hold at once; follows the pace of the handlers
-  std::atomic<bool> lingering_{false};  ///< the broker thread lets outcomes gather
 
-  std::vector<std::thread> executors_;
   std::thread broker_thread_;
 };
 

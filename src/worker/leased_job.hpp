@@ -50,6 +50,11 @@ struct LeasedJob {
 
   /// Moves on from `from`; false if the other side was first.
   bool advance(Stage from, Stage to) { return stage.compare_exchange_strong(from, to); }
+  /// No executor will have it. For who took it out of the line, or never put it there.
+  void give_back() {
+    stage = Stage::given_back;
+    returned = true;
+  }
 };
 
 }  // namespace stem

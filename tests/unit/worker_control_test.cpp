@@ -297,9 +297,9 @@ EVERY_PLACE("control: from a paused queue nothing is taken, also by a worker tha
   REQUIRE(nodes_of(all) == Names{"a"});
   CHECK(all[0].payload.at("paused") == Json{"mail"});
   CHECK(all[0].payload.at("updated") == 1);
-  CHECK(engine.paused() == Names{"mail"});
+  CHECK(engine.subscriptions().paused() == Names{"mail"});
   auto& later = rig.start("b", {"mail"});
-  CHECK(later.paused() == Names{"mail"});
+  CHECK(later.subscriptions().paused() == Names{"mail"});
   const auto held = rig.enqueue("note", "mail"), free = rig.enqueue("note");
   CHECK(rig.end_of(free).state == TaskState::succeeded);
   CHECK(rig.answers("b"));
@@ -309,7 +309,7 @@ EVERY_PLACE("control: from a paused queue nothing is taken, also by a worker tha
   CHECK(rig.pause("mail").at(0).payload.at("updated") == 0);
   CHECK(rig.resume("mail").at(0).payload.at("paused") == Json::array());
   CHECK(rig.end_of(held).state == TaskState::succeeded);
-  CHECK(engine.paused().empty());
+  CHECK(engine.subscriptions().paused().empty());
 }
 
 EVERY_PLACE("control: a queue may be paused for one node, and is resumed for it or for all") {
@@ -322,20 +322,20 @@ EVERY_PLACE("control: a queue may be paused for one node, and is resumed for it 
     tell("queue_pause", {});
   };
   pause("a");
-  CHECK(a.paused() == Names{"default"});
-  CHECK(b.paused().empty());
+  CHECK(a.subscriptions().paused() == Names{"default"});
+  CHECK(b.subscriptions().paused().empty());
   rig.fleet().orders().resume({"default"}, {"a"});
   tell("queue_resume", {"a"});
-  CHECK(a.paused().empty());
+  CHECK(a.subscriptions().paused().empty());
   pause("a");
   pause("");
-  CHECK(b.paused() == Names{"default"});
+  CHECK(b.subscriptions().paused() == Names{"default"});
   rig.fleet().orders().resume({"default"}, {"b"});  // who was paused with all is resumed with all
   tell("queue_resume", {"b"});
-  CHECK(b.paused() == Names{"default"});
+  CHECK(b.subscriptions().paused() == Names{"default"});
   rig.resume("default");
-  CHECK(a.paused().empty());
-  CHECK(b.paused().empty());
+  CHECK(a.subscriptions().paused().empty());
+  CHECK(b.subscriptions().paused().empty());
 }
 
 EVERY_PLACE("control: what was leased ahead from a queue that is paused then is put back") {
@@ -466,10 +466,10 @@ TEST_CASE("control: where signing is configured only what is rightly signed is o
   CHECK(rig.answers("a"));
   CHECK_FALSE(engine.told_to_end());
   auto& later = rig.start("b");
-  CHECK(later.paused().empty());
+  CHECK(later.subscriptions().paused().empty());
   const auto all = rig.pause("default");
   CHECK(nodes_of(all) == Names{"a", "b"});
-  CHECK(later.paused() == Names{"default"});
+  CHECK(later.subscriptions().paused() == Names{"default"});
 
   // A signed order that is changed, and one that is copied to another node.
   auto order = request("shutdown");
@@ -555,8 +555,8 @@ EVERY_PLACE("control: workers of another namespace are neither asked nor told") 
   rig.start("b");
   CHECK(nodes_of(rig.fleet().ask("ping", Json::object(), {}, patience)) == Names{"b"});
   rig.pause("default");
-  CHECK(rig.engines[0]->paused().empty());
-  CHECK(rig.engines[1]->paused() == Names{"default"});
+  CHECK(rig.engines[0]->subscriptions().paused().empty());
+  CHECK(rig.engines[1]->subscriptions().paused() == Names{"default"});
 }
 
 EVERY_PLACE("control: inspect and stats tell what a worker does") {
@@ -642,7 +642,7 @@ TEST_CASE("control: what was revoked and paused while the broker was away for a 
   const auto id = rig.enqueue("note");
   rig.pause("default");
   CHECK(rig.answers("a"));
-  CHECK(rig.engines[0]->paused() == Names{"default"});
+  CHECK(rig.engines[0]->subscriptions().paused() == Names{"default"});
   rig.revoke({rig.order(id)});
   rig.resume("default");
   CHECK(rig.end_of(id).state == TaskState::cancelled);

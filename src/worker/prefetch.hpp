@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <stem/time.hpp>
+
+namespace stem {
+
+struct Counters;
+struct EngineOptions;
+
+/// How many jobs a worker holds at once: the prefetch multiplier's for each executor that is free of stuck handlers, and
+/// more while handlers are quick. For the broker thread.
+class Prefetch {
+ public:
+  /// Both outlive it.
+  Prefetch(const EngineOptions& options, const Counters& counters) : options_(options), counters_(counters) {}
+
+  /// What the multiplier asks for.
+  std::size_t least() const;
+  /// What the pace asks for, never below the least but for executors that were lost since.
+  std::size_t now() const { return now_; }
+  /// `ended` jobs in `passed`.
+  void follow(std::size_t ended, Duration passed);
+  /// The handlers no longer have the pace.
+  void calm() { now_ = least(); }
+
+ private:
+  const EngineOptions& options_;
+  const Counters& counters_;
+  std::size_t now_ = 0;
+};
+
+}  // namespace stem
