@@ -45,9 +45,9 @@ Finding finding_of(const Error& error) {
 
 Finding judge_tls(const std::string& url, const TlsConfig& tls, WallTime now) {
   const auto shown = redacted_url(url);
-  if (!has_tls_to_look_at(url)) return Finding::skip(shown + " has no TLS");
   TlsLook look;
   try {
+    if (!has_tls_to_look_at(url, tls)) return Finding::skip(shown + " has no TLS");
     look = look_at_tls(url, tls);
   } catch (const Error& error) {
     return finding_of(error);
@@ -57,10 +57,13 @@ Finding judge_tls(const std::string& url, const TlsConfig& tls, WallTime now) {
   if (look.client) all.text += "; ours until " + day_of(look.client->not_after);
   watch_end(all, look.server, "the certificate of " + shown, "renew it on the server", now);
   if (look.client)
-    watch_end(all, *look.client, "the certificate in STEM_TLS_CLIENT_CERT (" + tls.client_cert + ")", "renew it, with its key", now);
+    watch_end(all, *look.client, "the certificate in " + look.names.client_cert + " (" + look.config.client_cert + ")", "renew it, with its key", now);
   for (const auto& authority : look.authorities)
-    watch_end(all, authority, "the authority '" + authority.subject + "' in STEM_TLS_CA_CERT (" + tls.ca_cert + ")",
+    watch_end(all, authority, "the authority '" + authority.subject + "' in " + look.names.ca + " (" + look.config.ca_cert + ")",
               "add its successor's certificate to the file", now);
+  if (!look.unchecked.empty())
+    all.add(Finding::warning(shown + " takes any server for the right one, by its " + look.unchecked,
+                             "write sslmode=verify-full, and name the server's authority in " + look.names.ca));
   if (tls.allow_insecure) {
     auto strict = tls;
     strict.allow_insecure = false;

@@ -14,7 +14,7 @@ constexpr Duration patience = std::chrono::seconds{11};
 
 /// Files are read, and the server is asked, as the worker's user.
 Finding tls_to(const Subject& s, const std::string& url) {
-  if (!has_tls_to_look_at(url)) return Finding::skip("no address has TLS");
+  if (!has_tls_to_look_at(url, s.config->tls)) return Finding::skip("no address has TLS");
   if (!s.account) return Finding::skip("there is no user who could connect");
   if (!s.account->can_be_tried()) return Finding::skip("only root or " + s.account->name + " can tell whether it may connect");
   const auto trial = try_as(*s.account, patience, [&] {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "storage/open.hpp"
+#include "storage/tls_look.hpp"
 #include "storage/url.hpp"
 
 namespace stem {
@@ -9,5 +10,10 @@ namespace stem {
 /// something is first asked of it; makes the schema and its tables where there are none. `clock` must outlive the
 /// result. Throws Error as open_storage() does.
 Storage open_postgres(const Url& url, const TlsConfig& tls, const Clock& clock);
+
+/// Whether a server without TLS would be refused. Loads libpq.
+bool postgres_asks_for_tls(const Url& url, const TlsConfig& tls);
+/// look_at_tls() for PostgreSQL.
+TlsLook look_at_postgres_tls(const Url& url, const TlsConfig& tls);
 
 }  // namespace stem

@@ -23,12 +23,22 @@ constexpr std::size_t longest_schema = 48;
 
 using Info = std::unique_ptr<PQconninfoOption, void (*)(PQconninfoOption*)>;
 
-bool is_known(const std::string& name) {
+/// All of libpq's, with what they are by its variables and services; empty = unset.
+PostgresAddress::Options defaults() {
   const auto& pq = postgres_library();
   const Info all(pq.PQconndefaults(), pq.PQconninfoFree);
-  for (const auto* one = all.get(); one != nullptr && one->keyword != nullptr; ++one)
-    if (name == one->keyword) return true;
-  return false;
+  PostgresAddress::Options options;
+  for (const auto* one = all.get(); one != nullptr && one->keyword != nullptr; ++one) options[one->keyword] = one->val != nullptr ? one->val : "";
+  return options;
+}
+
+/// Nothing older than TLS 1.2 is spoken, whoever asks for it.
+void require_tls_1_2(const Url& url, PostgresAddress::Options& options) {
+  const auto& oldest = options.try_emplace("ssl_min_protocol_version", "TLSv1.2").first->second;
+  if (oldest != "TLSv1.2" && oldest != "TLSv1.3") refuse(url, "ssl_min_protocol_version is TLSv1.2 or TLSv1.3");
+  if (const auto newest = options.find("ssl_max_protocol_version");
+      newest != options.end() && newest->second != "TLSv1.2" && newest->second != "TLSv1.3")
+    refuse(url, "ssl_max_protocol_version is TLSv1.2 or TLSv1.3");
 }
 
 Duration timeout_from(const Url& url, const std::string& text) {
@@ -98,6 +108,7 @@ std::vector<PostgresAddress::Options> servers_from(const Url& url, const Postgre
 PostgresAddress PostgresAddress::from(const Url& url, const TlsConfig& tls) {
   PostgresAddress address;
   auto options = options_from(url);
+  auto effective = defaults();
   for (const auto& [name, value] : url.parameters) {
     if (name == "schema" || name == "namespace") {
       if (name == "namespace" && url.parameters.contains("schema")) refuse(url, "schema and namespace mean the same; give one of them");
@@ -108,18 +119,23 @@ PostgresAddress PostgresAddress::from(const Url& url, const TlsConfig& tls) {
       options["sslmode"] = "require";  // as libpq has it, for addresses that were written for JDBC
     } else if (name == "client_encoding" || name == "replication") {
       refuse(url, "'" + name + "' is not for Stem to change");
-    } else if (is_known(name)) {
+    } else if (effective.contains(name)) {
       options[name] = value;
     } else {
       refuse(url, "unknown parameter '" + name + "'; there are schema, timeout, and those of libpq, such as sslmode and sslrootcert");
     }
   }
-  for (const auto& [name, value] : postgres_tls(tls, options, system_authorities_file())) options[name] = value;
+  const auto given = options;
+  const auto authorities = system_authorities_file();
+  for (const auto& [name, value] : postgres_tls(tls, given, authorities)) options[name] = value;
   if (url.scheme.ends_with("+ssl")) {
     const auto mode = options.try_emplace("sslmode", "require").first->second;
     if (mode != "require" && !mode.starts_with("verify-"))
       refuse(url, "+ssl asks for TLS, and sslmode does not; sslmode is require, verify-ca or verify-full");
   }
+  require_tls_1_2(url, options);
+  for (const auto& [name, value] : options) effective[name] = value;
+  address.trust = PostgresTrust::from(effective, given, tls, authorities);
   address.connect_timeout = address.timeout;
   if (const auto given = options.find("connect_timeout"); given != options.end()) {
     int seconds = -1;

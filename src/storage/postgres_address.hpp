@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "storage/postgres_trust.hpp"
 #include "storage/url.hpp"
 
 namespace stem {
@@ -20,6 +21,7 @@ struct PostgresAddress {
   std::string schema = "stem";  ///< holds all of Stem's tables; two of them are two brokers in one database
   Duration timeout = std::chrono::seconds{5};          ///< for each answer
   Duration connect_timeout = std::chrono::seconds{5};  ///< for connecting to one server
+  PostgresTrust trust;  ///< what the options come to, as far as TLS goes
 
   /// Whether both hold the same tables, as far as the addresses tell: a host may have several names.
   bool same_place(const PostgresAddress& other) const;

@@ -20,6 +20,19 @@ void pause_after(int collisions) {
 
 }  // namespace
 
+std::unique_ptr<PostgresConnection> PostgresClient::connect() {
+  try {
+    auto connection = std::make_unique<PostgresConnection>(address_);
+    was_connected_ = true;
+    return connection;
+  } catch (const PostgresError& error) {
+    // A certificate that was right once comes right again, unlike what the server itself refuses.
+    if (address_.trust.asked && was_connected_ && error.code() == Exit::config && error.state().empty())
+      throw PostgresError(Exit::unavailable, error.what(), "");
+    throw;
+  }
+}
+
 std::unique_ptr<PostgresConnection> PostgresClient::take() {
   std::unique_lock lock(mutex_);
   returned_.wait(lock, [&] { return taken_ < most_connections; });
@@ -31,7 +44,7 @@ std::unique_ptr<PostgresConnection> PostgresClient::take() {
   }
   lock.unlock();
   try {
-    auto connection = std::make_unique<PostgresConnection>(address_);
+    auto connection = connect();
     bring_up_to_date(*connection, address_.schema);
     return connection;
   } catch (...) {

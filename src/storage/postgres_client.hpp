@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -28,6 +29,7 @@ class PostgresClient {
   std::string channel(const std::string& name) const { return address_.schema + ":" + name; }
 
  private:
+  std::unique_ptr<PostgresConnection> connect();
   std::unique_ptr<PostgresConnection> take();
   void give_back(std::unique_ptr<PostgresConnection> connection);
 
@@ -36,6 +38,7 @@ class PostgresClient {
   std::condition_variable returned_;
   std::vector<std::unique_ptr<PostgresConnection>> idle_;
   int taken_ = 0;
+  std::atomic<bool> was_connected_{false};
 };
 
 }  // namespace stem

@@ -8,10 +8,16 @@
 #include <climits>
 #include <cstring>
 
+#include "core/name.hpp"
+#include "storage/postgres_handshake.hpp"
+#include "storage/tls_context.hpp"
+#include "storage/tls_fault.hpp"
+
 namespace stem {
 namespace {
 
 constexpr int oldest_server = 140000;
+constexpr std::chrono::seconds longest_look{2};
 constexpr auto in_binary = 1;
 
 std::string quoted(const std::string& name) { return '"' + name + '"'; }  // a schema's name has no quotes of its own
@@ -33,6 +39,9 @@ PostgresConnection::PostgresConnection(const PostgresAddress& address) : address
       connection_ = nullptr;
       // Who is known there, and not let in, need not ask elsewhere.
       if (server + 1 == address_.servers.size() || error.state().starts_with("28") || error.state() == "3D000") throw;
+    } catch (...) {
+      pq_.PQfinish(connection_);
+      throw;
     }
   }
 }
@@ -61,6 +70,7 @@ void PostgresConnection::wait(short events, SteadyTime deadline, const std::stri
 
 void PostgresConnection::connect(std::size_t server) {
   server_ = server;
+  reached_size_ = 0;
   std::vector<const char*> names, values;
   for (const auto& [name, value] : address_.servers[server]) {
     names.push_back(name.c_str());
@@ -77,22 +87,82 @@ void PostgresConnection::connect(std::size_t server) {
   while (state == PGRES_POLLING_READING || state == PGRES_POLLING_WRITING) {
     wait(state == PGRES_POLLING_READING ? POLLIN : POLLOUT, deadline,
          "no connection within " + format_duration(address_.connect_timeout), false);
+    remember_server();
     state = pq_.PQconnectPoll(connection_);
   }
-  if (state == PGRES_POLLING_OK) return;
+  if (state == PGRES_POLLING_OK) return remember_server();
 
   const std::string said = pq_.PQerrorMessage(connection_);
-  if (const auto code = state_in(said); !code.empty()) throw postgres_error(shown(), code, said);
+  if (const auto code = state_in(said); !code.empty()) refused(code, said);
+  tell_of_tls();
   const auto words = plain_message(said);
   if (says(words, {"no password supplied"}))
     throw PostgresError(Exit::no_permission, shown() + " asks for a password; write it into the address: postgresql://USER:PASSWORD@HOST, "
                                                        "with %40 for '@'; or into a .pgpass file",
                         "");
-  if (says(words, {"certificate", "does not support SSL", "private key", "invalid sslmode", "invalid port", "invalid integer"}))
+  // What is left of TLS is a file that was named in the address, and that only libpq can judge.
+  if (says(words, {"certificate", "private key", "protocol version", "invalid sslmode", "invalid port", "invalid integer"}))
     throw PostgresError(Exit::config, "cannot use " + shown() + ": " + words, "");
   if (says(words, {"Permission denied"}))
     throw PostgresError(Exit::no_permission, "may not connect to " + shown() + ": " + words, "");
   lost(words, false);
+}
+
+void PostgresConnection::remember_server() {
+  sockaddr_storage name{};
+  socklen_t size = sizeof name;
+  // It fails while there is no connection, and after the server has hung up.
+  if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&name), &size) != 0 || name.ss_family == AF_UNIX) return;
+  reached_ = name;
+  reached_size_ = size;
+}
+
+void PostgresConnection::tell_of_tls() const {
+  if (!address_.trust.asked) return;
+  try {
+    address_.trust.require_files();
+    if (reached_size_ > 0) shake_hands_again(address_.trust, true);
+  } catch (const Error& error) {
+    throw PostgresError(error.code(), "cannot reach " + shown() + ": " + error.what(), "");
+  }
+}
+
+void PostgresConnection::refused(const std::string& state, const std::string& said) const {
+  const auto& trust = address_.trust;
+  const auto& ours = trust.config.client_cert;
+  auto error = postgres_error(shown(), state, said);
+  if (!state.starts_with("28")) throw PostgresError(error);
+  if (says(said, {"requires a valid client certificate"}))
+    throw PostgresError(Exit::no_permission, "cannot reach " + shown() + ": " + tls_client_wanted(trust.names).what(), state);
+  if (says(said, {"no encryption"}))
+    throw PostgresError(Exit::no_permission,
+                        shown() + " lets this user not in from here without TLS, by its pg_hba.conf; write sslmode=verify-full into the address "
+                                  "(STEM_BROKER_URL), and put the certificate of the server's authority into " + trust.names.ca,
+                        state);
+  // Where the certificate is a part of logging in, PostgreSQL tells only its log which part was wrong.
+  if (trust.asked && !ours.empty()) {
+    const auto mine = TlsContext(trust.config, trust.names).client();
+    throw PostgresError(Exit::no_permission,
+                        std::string(error.what()) + "; if it goes by certificates, the user has to be '" + (mine ? mine->subject : "?") +
+                            "', the common name of the one in " + trust.names.client_cert + " (" + printable(ours) + "), or be mapped to it in its pg_ident.conf",
+                        state);
+  }
+  throw PostgresError(error);
+}
+
+std::pair<std::string, std::string> PostgresConnection::tls() const {
+  if (pq_.PQsslInUse(connection_) == 0) return {};
+  const auto attribute = [&](const char* name) {
+    const char* const value = pq_.PQsslAttribute(connection_, name);
+    return std::string(value != nullptr ? value : "");
+  };
+  return {attribute("protocol"), attribute("cipher")};
+}
+
+std::optional<TlsLook> PostgresConnection::shake_hands_again(const PostgresTrust& trust, bool to_the_end) const {
+  const auto host = address_.servers[server_].find("host");
+  return shake_hands_with_postgres(reached_, reached_size_, host == address_.servers[server_].end() ? std::string() : host->second, trust,
+                                   std::min<Duration>(address_.connect_timeout, longest_look), to_the_end);
 }
 
 void PostgresConnection::set_up() {

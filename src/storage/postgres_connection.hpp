@@ -1,14 +1,18 @@
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "storage/postgres_address.hpp"
 #include "storage/postgres_error.hpp"
 #include "storage/postgres_values.hpp"
+#include "storage/tls_look.hpp"
 
 namespace stem {
 
@@ -50,6 +54,10 @@ class PostgresConnection {
   /// to `heard`. False when the server has gone.
   bool drain(const std::function<void(std::string_view)>& heard);
   int fd() const;
+  /// Version and cipher; both empty without TLS.
+  std::pair<std::string, std::string> tls() const;
+  /// shake_hands_with_postgres() with the server that this has reached.
+  std::optional<TlsLook> shake_hands_again(const PostgresTrust& trust, bool to_the_end) const;
   /// Which process of the server this talks to, and since when: the two tell it from any other.
   const std::string& session() const { return session_; }
   /// The server, for messages.
@@ -57,6 +65,10 @@ class PostgresConnection {
 
  private:
   void connect(std::size_t server);
+  void remember_server();
+  /// What has to be said of a server that was reached, and did not take us. Throws.
+  [[noreturn]] void refused(const std::string& state, const std::string& said) const;
+  void tell_of_tls() const;
   void set_up();
   void send(const std::vector<PostgresCall>& calls, std::vector<const PostgresStatement*>& expected);
   PGresult* next(bool open);
@@ -68,6 +80,8 @@ class PostgresConnection {
   const PostgresLibrary& pq_;
   PGconn* connection_ = nullptr;
   std::size_t server_ = 0;
+  sockaddr_storage reached_{};  // by the last attempt to connect
+  socklen_t reached_size_ = 0;
   std::string session_;
   bool in_pipeline_ = false, broken_ = false;
   std::set<const PostgresStatement*> prepared_;

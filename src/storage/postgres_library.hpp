@@ -14,7 +14,8 @@ struct PostgresLibrary {
   X(PQfreemem) X(PQgetResult) X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnotifies) X(PQntuples)  \
   X(PQparameterStatus) X(PQpipelineSync) X(PQresultErrorField) X(PQresultErrorMessage) X(PQresultStatus)          \
   X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryPrepared) X(PQserverVersion) X(PQsetErrorVerbosity)                \
-  X(PQsetNoticeProcessor) X(PQsetnonblocking) X(PQsocket) X(PQstatus) X(PQtransactionStatus)
+  X(PQsetNoticeProcessor) X(PQsetnonblocking) X(PQsocket) X(PQsslAttribute) X(PQsslInUse) X(PQstatus)             \
+  X(PQtransactionStatus)
 #define STEM_DECLARE(name) decltype(&::name) name;
   STEM_POSTGRES_FUNCTIONS(STEM_DECLARE)
 #undef STEM_DECLARE

@@ -14,10 +14,10 @@
 namespace stem {
 namespace {
 
-std::string named(const char* variable, const std::string& path) { return std::string(variable) + " (" + printable(path) + ")"; }
+std::string named(const std::string& variable, const std::string& path) { return std::string(variable) + " (" + printable(path) + ")"; }
 
 /// OpenSSL tells neither the path nor why.
-void require_readable(const char* variable, const std::string& path) {
+void require_readable(const std::string& variable, const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   const int why = errno;
   if (!file)
@@ -32,7 +32,7 @@ void require_readable(const char* variable, const std::string& path) {
     throw Error(Exit::config, named(variable, path) + " is not a file; name one in PEM form");
 }
 
-[[noreturn]] void not_pem(const char* variable, const std::string& path, const char* what) {
+[[noreturn]] void not_pem(const std::string& variable, const std::string& path, const char* what) {
   throw Error(Exit::config, named(variable, path) + " holds no " + what + " in PEM form; it begins with a line like -----BEGIN " +
                                 (std::strcmp(what, "certificate") == 0 ? "CERTIFICATE" : "PRIVATE KEY") + "-----");
 }
@@ -44,34 +44,34 @@ int no_passphrase(char*, int, int, void*) {
   return -1;
 }
 
-void use_client(SSL_CTX* context, const TlsConfig& config) {
+void use_client(SSL_CTX* context, const TlsConfig& config, const TlsNames& names) {
   const auto& lib = tls_library();
-  require_readable("STEM_TLS_CLIENT_CERT", config.client_cert);
+  require_readable(names.client_cert, config.client_cert);
   if (lib.SSL_CTX_use_certificate_chain_file(context, config.client_cert.c_str()) != 1)
-    not_pem("STEM_TLS_CLIENT_CERT", config.client_cert, "certificate");
-  require_readable("STEM_TLS_CLIENT_KEY", config.client_key);
+    not_pem(names.client_cert, config.client_cert, "certificate");
+  require_readable(names.client_key, config.client_key);
   asked_for_passphrase = false;
   lib.ERR_clear_error();
   if (lib.SSL_CTX_use_PrivateKey_file(context, config.client_key.c_str(), SSL_FILETYPE_PEM) == 1 &&
       lib.SSL_CTX_check_private_key(context) == 1)
     return;
   if (asked_for_passphrase)
-    throw Error(Exit::config, named("STEM_TLS_CLIENT_KEY", config.client_key) +
+    throw Error(Exit::config, named(names.client_key, config.client_key) +
                                   " is protected by a passphrase, which nobody types for a service; `openssl pkey` removes it");
   while (const auto error = lib.ERR_get_error()) {
     const bool of_pair = ERR_GET_LIB(error) == ERR_LIB_X509 || ERR_GET_LIB(error) == ERR_LIB_SSL;
     const int reason = ERR_GET_REASON(error);
     if (of_pair && (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH ||
                     reason == SSL_R_NO_CERTIFICATE_ASSIGNED || reason == SSL_R_NO_PRIVATE_KEY_ASSIGNED))
-      throw Error(Exit::config, named("STEM_TLS_CLIENT_KEY", config.client_key) + " is not the key of the certificate in " +
-                                    named("STEM_TLS_CLIENT_CERT", config.client_cert) + "; name the two that were made together");
+      throw Error(Exit::config, named(names.client_key, config.client_key) + " is not the key of the certificate in " +
+                                    named(names.client_cert, config.client_cert) + "; name the two that were made together");
   }
-  not_pem("STEM_TLS_CLIENT_KEY", config.client_key, "private key");
+  not_pem(names.client_key, config.client_key, "private key");
 }
 
 }  // namespace
 
-TlsContext::TlsContext(const TlsConfig& config) : config_(config) {
+TlsContext::TlsContext(const TlsConfig& config, TlsNames names) : config_(config), names_(std::move(names)) {
   config_.validate();
   print_ = print();
   context_ = load();
@@ -101,11 +101,11 @@ std::shared_ptr<SSL_CTX> TlsContext::load() const {
   if (config_.ca_cert.empty()) {
     lib.SSL_CTX_set_default_verify_paths(context.get());
   } else {
-    require_readable("STEM_TLS_CA_CERT", config_.ca_cert);
+    require_readable(names_.ca, config_.ca_cert);
     if (lib.SSL_CTX_load_verify_file(context.get(), config_.ca_cert.c_str()) != 1)
-      not_pem("STEM_TLS_CA_CERT", config_.ca_cert, "certificate");
+      not_pem(names_.ca, config_.ca_cert, "certificate");
   }
-  if (!config_.client_cert.empty()) use_client(context.get(), config_);
+  if (!config_.client_cert.empty()) use_client(context.get(), config_, names_);
   lib.ERR_clear_error();
   return context;
 }

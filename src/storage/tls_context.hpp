@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "storage/tls_certificate.hpp"
+#include "storage/tls_names.hpp"
 
 namespace stem {
 
@@ -20,9 +21,10 @@ class TlsContext {
  public:
   /// Loads OpenSSL, and reads the files of `config`. Throws Error, which names the variable and the file: 66 missing, 77
   /// may not be read, 78 not what it should be, or a key that belongs to another certificate.
-  explicit TlsContext(const TlsConfig& config);
+  explicit TlsContext(const TlsConfig& config, TlsNames names = {});
 
   const TlsConfig& config() const { return config_; }
+  const TlsNames& names() const { return names_; }
   /// Of the files as they are now; if they cannot be used, as they were when they last could.
   std::shared_ptr<SSL_CTX> current();
   /// Our own certificate, and those of STEM_TLS_CA_CERT.
@@ -36,6 +38,7 @@ class TlsContext {
   std::shared_ptr<SSL_CTX> load() const;
 
   const TlsConfig config_;
+  const TlsNames names_;
   std::mutex mutex_;
   Print print_;
   std::shared_ptr<SSL_CTX> context_;

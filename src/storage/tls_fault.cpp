@@ -18,12 +18,12 @@ std::string in_quotes(const TlsCertificate& certificate) {
   return certificate.subject.empty() ? std::string() : " '" + certificate.subject + "'";
 }
 
-Error expired(const TlsConfig& config, const TlsVerdict& verdict) {
+Error expired(const TlsConfig& config, const TlsNames& names, const TlsVerdict& verdict) {
   const auto ended = " expired at " + format_time(verdict.certificate.not_after);
   if (verdict.depth == 0)
     return Error(Exit::unavailable, "its certificate" + in_quotes(verdict.certificate) + ended + "; renew it on the server" + while_debugging);
   return Error(Exit::unavailable, "the authority" + in_quotes(verdict.certificate) + " of its certificate" + ended +
-                                      "; renew it, and put the new one into STEM_TLS_CA_CERT" +
+                                      "; renew it, and put the new one into " + names.ca +
                                       (config.ca_cert.empty() ? "" : " (" + printable(config.ca_cert) + ")"));
 }
 
@@ -36,18 +36,18 @@ Error not_for(const std::string& host, const TlsCertificate& certificate) {
                                  while_debugging);
 }
 
-Error distrusted(const TlsConfig& config, const TlsVerdict& verdict) {
-  const auto trusted = config.ca_cert.empty() ? std::string("STEM_TLS_CA_CERT is not set, so the system's authorities are trusted")
-                                              : "those in STEM_TLS_CA_CERT (" + printable(config.ca_cert) + ") are";
+Error distrusted(const TlsConfig& config, const TlsNames& names, const TlsVerdict& verdict) {
+  const auto trusted = config.ca_cert.empty() ? names.ca + " is not set, so the system's authorities are trusted"
+                                              : "those in " + names.ca + " (" + printable(config.ca_cert) + ") are";
   return Error(Exit::config, std::string("its certificate comes from an authority that is not trusted (") +
                                  tls_library().X509_verify_cert_error_string(verdict.code) + "): " + trusted +
-                                 "; put the certificate of the server's authority into STEM_TLS_CA_CERT");
+                                 "; put the certificate of the server's authority into " + names.ca);
 }
 
-Error untrue(const TlsConfig& config, const std::string& host, const TlsVerdict& verdict) {
+Error untrue(const TlsConfig& config, const TlsNames& names, const std::string& host, const TlsVerdict& verdict) {
   switch (verdict.code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
-      return expired(config, verdict);
+      return expired(config, names, verdict);
     case X509_V_ERR_CERT_NOT_YET_VALID:
       return Error(Exit::unavailable, "its certificate" + in_quotes(verdict.certificate) + " is not valid before " +
                                           format_time(verdict.certificate.not_before) + ", and this machine's clock says " +
@@ -62,16 +62,16 @@ Error untrue(const TlsConfig& config, const std::string& host, const TlsVerdict&
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
     case X509_V_ERR_CERT_UNTRUSTED:
-      return distrusted(config, verdict);
+      return distrusted(config, names, verdict);
     default:
       return Error(Exit::config, "its certificate" + in_quotes(verdict.certificate) + " is not accepted: " +
                                      tls_library().X509_verify_cert_error_string(verdict.code) +
-                                     "; have it made anew, by an authority of STEM_TLS_CA_CERT");
+                                     "; have it made anew, by an authority of " + names.ca);
   }
 }
 
 /// The server has ended the handshake, and said why by the number of an alert.
-Error refused(const TlsConfig& config, int alert, const std::string& word) {
+Error refused(const TlsConfig& config, const TlsNames& names, int alert, const std::string& word) {
   const bool shown = !config.client_cert.empty();
   switch (alert) {
     case TLS1_AD_PROTOCOL_VERSION:
@@ -80,7 +80,7 @@ Error refused(const TlsConfig& config, int alert, const std::string& word) {
       if (shown) break;
       [[fallthrough]];
     case TLS13_AD_CERTIFICATE_REQUIRED:
-      return Error(Exit::no_permission, "it asks for a client's certificate; name one that it accepts in STEM_TLS_CLIENT_CERT, and its key in STEM_TLS_CLIENT_KEY");
+      return tls_client_wanted(names);
     case SSL3_AD_BAD_CERTIFICATE:
     case SSL3_AD_UNSUPPORTED_CERTIFICATE:
     case SSL3_AD_CERTIFICATE_REVOKED:
@@ -90,7 +90,7 @@ Error refused(const TlsConfig& config, int alert, const std::string& word) {
     case TLS1_AD_ACCESS_DENIED:
     case TLS1_AD_DECRYPT_ERROR:
       if (!shown) break;
-      return Error(Exit::no_permission, "it does not accept the certificate in STEM_TLS_CLIENT_CERT (" + printable(config.client_cert) + "): " + word +
+      return Error(Exit::no_permission, "it does not accept the certificate in " + names.client_cert + " (" + printable(config.client_cert) + "): " + word +
                                             "; name one that is valid, and comes from an authority that the server trusts");
     default:
       break;
@@ -100,19 +100,24 @@ Error refused(const TlsConfig& config, int alert, const std::string& word) {
 
 }  // namespace
 
+Error tls_client_wanted(const TlsNames& names) {
+  return Error(Exit::no_permission, "it asks for a client's certificate; name one that it accepts in " + names.client_cert + ", and its key in " + names.client_key);
+}
+
 Error tls_not_spoken() {
   return Error(Exit::config, "it does not speak TLS at that port; write redis:// into the address (STEM_BROKER_URL), or name the port on which the server has TLS");
 }
 
-Error tls_fault(const TlsConfig& config, const std::string& host, const std::optional<TlsVerdict>& verdict, unsigned long reason) {
-  if (verdict && verdict->code != X509_V_OK) return untrue(config, host, *verdict);
+Error tls_fault(const TlsConfig& config, const TlsNames& names, const std::string& host, const std::optional<TlsVerdict>& verdict,
+                unsigned long reason) {
+  if (verdict && verdict->code != X509_V_OK) return untrue(config, names, host, *verdict);
   const int number = ERR_GET_REASON(reason);
   const char* const text = reason ? tls_library().ERR_reason_error_string(reason) : nullptr;
   const std::string word = text ? text : "no reason was given";
   if (ERR_GET_LIB(reason) == ERR_LIB_SSL) {
-    if (number > SSL_AD_REASON_OFFSET) return refused(config, number - SSL_AD_REASON_OFFSET, word);
+    if (number > SSL_AD_REASON_OFFSET) return refused(config, names, number - SSL_AD_REASON_OFFSET, word);
     if (number == SSL_R_WRONG_VERSION_NUMBER || number == SSL_R_HTTP_REQUEST || number == SSL_R_PACKET_LENGTH_TOO_LONG) return tls_not_spoken();
-    if (number == SSL_R_UNSUPPORTED_PROTOCOL) return refused(config, TLS1_AD_PROTOCOL_VERSION, word);
+    if (number == SSL_R_UNSUPPORTED_PROTOCOL) return refused(config, names, TLS1_AD_PROTOCOL_VERSION, word);
   }
   return Error(Exit::unavailable, "TLS came to nothing: " + word + "; its log may tell more");
 }

@@ -28,7 +28,7 @@ TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::stri
   auto* const wanted = lib.SSL_get0_param(ssl_);
   if (is_address(host_)) {
     lib.X509_VERIFY_PARAM_set1_ip_asc(wanted, host_.c_str());
-  } else {
+  } else if (!host_.empty()) {
     lib.SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(host_.c_str()));
     // The common name of a subject is for people.
     lib.X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
@@ -52,7 +52,7 @@ int TlsStream::verify(int fine, X509_STORE_CTX* chain) {
   return 0;
 }
 
-void TlsStream::fail() { throw tls_fault(settings_->config(), host_, verdict_, tls_library().ERR_get_error()); }
+void TlsStream::fail() { throw tls_fault(settings_->config(), settings_->names(), host_, verdict_, tls_library().ERR_get_error()); }
 
 bool TlsStream::shake_hands() {
   const auto& lib = tls_library();

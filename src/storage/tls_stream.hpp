@@ -17,7 +17,7 @@ namespace stem {
 /// which tells the peer.
 class TlsStream {
  public:
-  /// `host` as the address has it: it must be in the server's certificate.
+  /// `host` as the address has it: it must be in the server's certificate. Empty = whichever it is for.
   TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host);
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;

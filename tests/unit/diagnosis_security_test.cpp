@@ -69,6 +69,52 @@ TEST_CASE("security: without the check, what it would say is told") {
   CHECK(has(finding.fix, "STEM_TLS_CA_CERT"));
 }
 
+TEST_CASE("security: TLS to PostgreSQL is told like that to Redis") {
+  const TlsPostgres postgres(assets(), "hostssl all stem all cert map=workers\nhostssl all all all trust");
+  const auto finding = judge_tls(postgres.url(), whole(), now());
+  CAPTURE(finding.text);
+  CHECK(finding.severity == Severity::ok);
+  CHECK(has(finding.text, "TLSv1.3"));
+  CHECK(has(finding.text, "is for localhost, until "));
+  CHECK(has(finding.text, "; ours until "));
+  const auto near_end = judge_tls(postgres.url(), whole(), now() + std::chrono::days{390});
+  CAPTURE(near_end.text);
+  CHECK(near_end.severity == Severity::warning);
+  CHECK(has(near_end.text, "the certificate of postgresql://***@localhost:" + std::to_string(postgres.port()) + "/postgres expires on "));
+  CHECK(has(near_end.text, "in 9 days"));
+  CHECK(has(near_end.text, "the certificate in STEM_TLS_CLIENT_CERT (" + assets().client()));
+  CHECK(has(near_end.text, "the authority 'Stem local authority' in STEM_TLS_CA_CERT (" + assets().ca()));
+  const auto ended = judge_tls(postgres.url(), whole(), now() + std::chrono::days{401});
+  CHECK(ended.severity == Severity::error);
+  CHECK(has(ended.text, " expired on "));
+
+  // What the address names itself is called by its own name.
+  const auto own = postgres.url("localhost", "sslmode=verify-full&sslrootcert=" + assets().ca() + "&sslcert=" + assets().client() +
+                                                 "&sslkey=" + assets().client_key());
+  const auto named = judge_tls(own, {}, now() + std::chrono::days{390});
+  CAPTURE(named.text);
+  CHECK(has(named.text, "the certificate in sslcert of the address (" + assets().client()));
+  CHECK(has(named.text, "in sslrootcert of the address (" + assets().ca()));
+
+  const auto unchecked = judge_tls(postgres.url("localhost", "sslmode=require&sslrootcert=/nowhere", "somebody@"), {}, now());
+  CHECK(unchecked.severity == Severity::error);  // there is no such role
+  const TlsPostgres open(assets());
+  const auto any = judge_tls(open.url("localhost", "sslmode=require&sslrootcert=/nowhere"), {}, now());
+  CAPTURE(any.text);
+  CHECK(any.severity == Severity::warning);
+  CHECK(has(any.text, "takes any server for the right one, by its sslmode=require"));
+  CHECK(has(any.fix, "sslmode=verify-full"));
+  CHECK(judge_tls(open.url(), {}, now()).skipped);
+  CHECK(judge_tls(open.plain(), whole(), now()).skipped);
+  CHECK(judge_tls("postgresql://localhost/jobs?nonsense=1", whole(), now()).severity == Severity::error);
+  auto insecure = whole();
+  insecure.allow_insecure = true;
+  CHECK(has(judge_tls(open.url(), insecure, now()).text, "would pass the check"));
+  insecure.ca_cert.clear();
+  CHECK(has(judge_tls(open.url(), insecure, now()).text, "STEM_TLS_ALLOW_INSECURE is on, and without it: "));
+  CHECK(has(judge_tls(open.url(), insecure, now()).text, "authority that is not trusted"));
+}
+
 TEST_CASE("security: keys that are right, short, only good for verifying, or contradictory") {
   CHECK(judge_signing({}).skipped);
   const auto fine = judge_signing(signing());
@@ -107,6 +153,34 @@ TEST_CASE("diagnosis: TLS and signatures are checks of a node") {
   CHECK(rig.of("tls").severity == Severity::error);
   CHECK(has(rig.of("tls").text, "STEM_TLS_CLIENT_KEY (/nowhere/key.pem) cannot be read"));
   CHECK_FALSE(rig.of("tls").fix.empty());
+}
+
+TEST_CASE("diagnosis and health: TLS to PostgreSQL is a check of a node, and a line") {
+  const TlsPostgres postgres(assets(), "hostssl all all all cert map=workers");
+  Rig rig;
+  rig.s.config->command.clear();
+  rig.s.config->broker_url = postgres.url();
+  rig.s.config->tls = whole();
+  CAPTURE(rig.of("tls").text);
+  CHECK(rig.of("tls").severity == Severity::ok);
+  CHECK_FALSE(rig.of("tls").skipped);
+  Config config;
+  config.broker_url = postgres.url("localhost", "timeout=4s");
+  config.tls = whole();
+  auto all = look_at_dependencies(config, true, now());
+  REQUIRE(all.size() == 3);
+  CHECK(all[0].finding.severity == Severity::ok);
+  CHECK(all[0].address == "postgresql://***@localhost:" + std::to_string(postgres.port()) + "/postgres?timeout=4s");
+  CHECK(all[1].component == "tls");
+  CHECK(has(all[1].finding.text, "TLSv1.3"));
+  CHECK(all[1].finding.severity == Severity::ok);
+  config.tls.client_cert = config.tls.client_key = "";
+  all = look_at_dependencies(config, true, now());
+  for (const auto i : {0, 1}) {
+    CHECK(all[i].finding.severity == Severity::error);
+    CHECK(has(all[i].finding.text, "asks for a client's certificate"));
+    CHECK(has(all[i].finding.fix, "STEM_TLS_CLIENT_CERT"));
+  }
 }
 
 TEST_CASE("health: each dependency is asked once, with its latency; one that fails takes no other along") {

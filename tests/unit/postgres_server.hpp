@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -23,7 +24,9 @@
 /// with this object, or with this process. Everybody who connects is `stem` and may do everything, without a password.
 class PostgresServer {
  public:
-  explicit PostgresServer(std::vector<std::string> settings = {}) : settings_(std::move(settings)) {
+  /// `files` are put into its directory, by name: pg_hba.conf, server.key.
+  explicit PostgresServer(std::vector<std::string> settings = {}, const std::map<std::string, std::string>& files = {})
+      : settings_(std::move(settings)) {
     if (geteuid() == 0) {
       account_ = getpwnam("postgres");
       if (account_ == nullptr) throw std::runtime_error("there is no user postgres; tool/setup installs PostgreSQL");
@@ -32,6 +35,7 @@ class PostgresServer {
     }
     const auto made = run({program("initdb"), "-D", data(), "-U", "stem", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"});
     if (made != 0) throw std::runtime_error("initdb fails; tool/setup installs PostgreSQL");
+    for (const auto& [name, content] : files) put(name, content);
     start();
   }
   ~PostgresServer() { stop(SIGKILL); }
@@ -49,6 +53,14 @@ class PostgresServer {
       }
       if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("PostgreSQL does not answer");
     }
+  }
+  /// A file in its directory, which nobody else may read.
+  void put(const std::string& name, const std::string& content) const {
+    const auto path = data() + "/" + name;
+    std::filesystem::remove(path);
+    std::ofstream(path) << content;
+    std::filesystem::permissions(path, std::filesystem::perms(0600));
+    if (account_ != nullptr && chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) throw std::runtime_error("chown");
   }
   /// SIGKILL as a crash, SIGINT as a restart that breaks all connections.
   void stop(int signal) {

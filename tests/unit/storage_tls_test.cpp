@@ -4,12 +4,11 @@
 #include <atomic>
 #include <thread>
 
-#include "error_of.hpp"
 #include "storage/postgres_tls.hpp"
 #include "storage/redis_connection.hpp"
 #include "storage/tls_warnings.hpp"
 #include "storage_rig.hpp"
-#include "tls_assets.hpp"
+#include "tls_asking.hpp"
 
 using namespace stem;
 using namespace std::chrono_literals;
@@ -17,47 +16,6 @@ using namespace std::chrono_literals;
 // TLS to real servers: who is trusted, who is not, and what is said of it.
 
 namespace {
-
-const TlsAssets& assets() {
-  static const TlsAssets made("--host localhost --host 127.0.0.1 --host ::1 --host db.example");
-  return made;
-}
-
-TlsConfig trusting(const std::string& ca = assets().ca()) {
-  TlsConfig config;
-  config.ca_cert = ca;
-  return config;
-}
-
-TlsConfig with_client(const TlsAssets& from = assets()) {
-  auto config = trusting();
-  config.client_cert = from.client();
-  config.client_key = from.client_key();
-  return config;
-}
-
-Config config_of(const std::string& url, const TlsConfig& tls) {
-  Config config;
-  config.broker_url = url;
-  config.tls = tls;
-  return config;
-}
-
-/// What comes of the first call.
-Failed asking(const std::string& url, const TlsConfig& tls) {
-  return error_of([&] { open_storage(config_of(url, tls)).broker->depths(); });
-}
-
-void fails(const std::string& url, const TlsConfig& tls, int status, const std::vector<std::string>& parts) {
-  const auto failed = asking(url, tls);
-  CAPTURE(failed.message);
-  CHECK(failed.status == status);
-  CHECK(failed.is_one_line());
-  for (const auto& part : parts) {
-    CAPTURE(part);
-    CHECK(failed.says(part));
-  }
-}
 
 struct Connection {
   Connection(const std::string& url, const TlsConfig& tls) : address(RedisAddress::from(Url::parse(url))) {

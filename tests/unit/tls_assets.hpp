@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "postgres_server.hpp"
 #include "redis_server.hpp"
 #include "temp_dir.hpp"
 
@@ -92,4 +93,39 @@ class TlsRedis {
 
   const int port_;
   RedisServer server_;
+};
+
+/// A real PostgreSQL with TLS on a port of 127.0.0.1, whom everybody else is `stem` without a password; `rule` is how its
+/// pg_hba.conf lets people in who come that way.
+class TlsPostgres {
+ public:
+  explicit TlsPostgres(const TlsAssets& assets, const std::string& rule = "hostssl all all all trust", std::vector<std::string> more = {},
+                       const std::string& pair = "server", const std::string& ca = "ca.pem")
+      : port_(free_port()), server_(settings(std::move(more)), files(assets, rule, pair, ca)) {}
+
+  /// `rest` as in a URL, without the question mark.
+  std::string url(const std::string& host = "localhost", const std::string& rest = {}, const std::string& person = "stem@") const {
+    return "postgresql://" + person + host + ":" + std::to_string(port_) + "/postgres" + (rest.empty() ? "" : "?" + rest);
+  }
+  /// On the Unix socket, without TLS.
+  std::string plain(const std::string& parameters = {}) const {
+    return server_.url("port=" + std::to_string(port_) + (parameters.empty() ? "" : "&" + parameters));
+  }
+  int port() const { return port_; }
+  PostgresServer& server() { return server_; }
+
+ private:
+  std::vector<std::string> settings(std::vector<std::string> more) const {
+    std::vector<std::string> all{"listen_addresses=127.0.0.1", "port=" + std::to_string(port_), "ssl=on", "ssl_ca_file=ca.pem"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  static std::map<std::string, std::string> files(const TlsAssets& assets, const std::string& rule, const std::string& pair, const std::string& ca) {
+    return {{"server.crt", content_of(assets.path(pair + ".pem"))}, {"server.key", content_of(assets.path(pair + "-key.pem"))},
+            {"ca.pem", content_of(assets.path(ca))}, {"pg_hba.conf", "local all all trust\n" + rule + "\n"},
+            {"pg_ident.conf", "workers stem-client stem\n"}};
+  }
+
+  const int port_;
+  PostgresServer server_;
 };

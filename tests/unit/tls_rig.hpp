@@ -24,6 +24,18 @@ struct TlsRig : StorageRig {
   static inline int rigs = 0;
 };
 
+/// The same on a PostgreSQL, which lets in whoever has a certificate that belongs to the user.
+struct TlsPostgresRig : StorageRig {
+  TlsPostgresRig() : StorageRig(config_here()) {}
+  static stem::Config config_here() {
+    static const TlsPostgres postgres(TlsRig::assets(), "hostssl all all all cert map=workers");
+    auto config = TlsRig::config_here();
+    config.broker_url = postgres.url("localhost", "schema=test-" + std::to_string(++rigs));
+    return config;
+  }
+  static inline int rigs = 0;
+};
+
 // In the place of all other adapters. The suites are included after this.
 #undef TEST_CASE_TEMPLATE
-#define TEST_CASE_TEMPLATE(name, Type, ...) DOCTEST_TEST_CASE_TEMPLATE(name, Type, TlsRig)
+#define TEST_CASE_TEMPLATE(name, Type, ...) DOCTEST_TEST_CASE_TEMPLATE(name, Type, TlsRig, TlsPostgresRig)
