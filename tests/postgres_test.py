@@ -31,21 +31,35 @@ def eventually(holds, seconds=60):
 
 
 class Server:
-    """PostgreSQL in a directory of its own, on a Unix socket; its role `app` has a password."""
+    """PostgreSQL in a directory of its own, on a Unix socket; its role `app` has a password. `rules` are lines of its
+    pg_hba.conf, `files` are put into its directory, by name."""
 
-    def __init__(self, directory):
-        self.directory, self.data, self.process = directory, f"{directory}/data", None
+    def __init__(self, directory, settings=(), rules="", files=(), port=5432):
+        self.directory, self.data, self.process, self.port = directory, f"{directory}/data", None, port
+        self.settings = [word for setting in settings for word in ("-c", setting)]
         self.as_owner = {}
         if os.geteuid() == 0:
             owner = pwd.getpwnam("postgres")
             os.chown(directory, owner.pw_uid, owner.pw_gid)
             self.as_owner = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
         self.run("initdb", "-D", self.data, "-U", "owner", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-        with open(f"{self.data}/pg_hba.conf", "w", encoding="utf-8") as rules:
-            rules.write("local all owner trust\nlocal all all scram-sha-256\n")
+        self.put("pg_hba.conf", f"local all owner trust\nlocal all all scram-sha-256\n{rules}\n")
+        for name, content in dict(files).items():
+            self.put(name, content)
         self.start()
-        self.run("psql", "-q", "-h", directory, "-U", "owner", "-d", "postgres", "-c",
+        self.run("psql", "-q", "-h", directory, "-p", str(port), "-U", "owner", "-d", "postgres", "-c",
                  f"CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'", "-c", "CREATE DATABASE jobs OWNER app")
+
+    def put(self, name, content):
+        """A file in its directory, which nobody else may read."""
+        path = f"{self.data}/{name}"
+        if os.path.exists(path):
+            os.unlink(path)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(content)
+        os.chmod(path, 0o600)
+        if self.as_owner:
+            os.chown(path, self.as_owner["user"], self.as_owner["group"])
 
     @staticmethod
     def program(name):
@@ -59,9 +73,10 @@ class Server:
         def is_ready():
             if self.process is None or self.process.poll() is not None:  # what was killed may hold on for a moment
                 self.process = subprocess.Popen(
-                    [self.program("postgres"), "-D", self.data, "-k", self.directory, "-c", "listen_addresses=", "-c", "fsync=off"],
+                    [self.program("postgres"), "-D", self.data, "-k", self.directory, "-p", str(self.port), "-c", "listen_addresses=", "-c", "fsync=off",
+                     *self.settings],
                     cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self.as_owner)
-            ready = subprocess.run([self.program("pg_isready"), "-q", "-h", self.directory], check=False, timeout=60)
+            ready = subprocess.run([self.program("pg_isready"), "-q", "-h", self.directory, "-p", str(self.port)], check=False, timeout=60)
             return ready.returncode == 0
         if not eventually(is_ready):
             sys.exit("PostgreSQL does not start")
