@@ -100,8 +100,8 @@ void PostgresConnection::connect(std::size_t server) {
     throw PostgresError(Exit::no_permission, shown() + " asks for a password; write it into the address: postgresql://USER:PASSWORD@HOST, "
                                                        "with %40 for '@'; or into a .pgpass file",
                         "");
-  // What is left of TLS is a file that was named in the address, and that only libpq can judge.
-  if (says(words, {"certificate", "private key", "protocol version", "invalid sslmode", "invalid port", "invalid integer"}))
+  // What the second look did not find, or was not let see.
+  if (says(words, {"certificate", "does not support SSL", "private key", "protocol version", "invalid sslmode", "invalid port", "invalid integer"}))
     throw PostgresError(Exit::config, "cannot use " + shown() + ": " + words, "");
   if (says(words, {"Permission denied"}))
     throw PostgresError(Exit::no_permission, "may not connect to " + shown() + ": " + words, "");
