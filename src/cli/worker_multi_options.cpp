@@ -56,6 +56,8 @@ void add_option(NodeOptions& run, const OptionOfNodes& said) {
     run.concurrency = concurrency_of(said.value, "-c:" + said.pattern);
   } else if (option == "q" || option == "queue") {
     for (auto& queue : words_of(said.value, ",")) run.queues.push_back(std::move(queue));
+  } else if (option == "b" || option == "broadcast") {
+    for (auto& channel : words_of(said.value, ",")) run.broadcasts.push_back(std::move(channel));
   } else if (option == "A" || option == "app") {
     run.apps.push_back(said.value);
   } else if (option == "command" || option == "command-line") {
@@ -72,7 +74,7 @@ void add_option(NodeOptions& run, const OptionOfNodes& said) {
     run.env_file = said.value;
   } else {
     throw Error(Exit::usage, "'" + printable(option) +
-                                 "' cannot be said for nodes of a name; -A, -c, -q, --command, --env-file, "
+                                 "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, "
                                  "--logfile, --pidfile, --property and --workdir can");
   }
 }
@@ -138,6 +140,10 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
       ->allow_extra_args(false)
       ->excludes(command);
   app.add_option("-q,--queue", options.run.queues, "queue to serve; may be repeated (STEM_WORKER_QUEUES)")
+      ->type_name("NAME")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("-b,--broadcast", options.run.broadcasts, "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")
       ->type_name("NAME")
       ->delimiter(',')
       ->allow_extra_args(false);

@@ -19,7 +19,7 @@ namespace {
 
 struct Options {
   std::string node, pidfile, logfile, workdir, command, runtime_dir;
-  std::vector<std::string> apps, queues;
+  std::vector<std::string> apps, queues, broadcasts;
   int concurrency = 0;
   bool detach = false, private_dirs = false;
   Duration timeout = std::chrono::minutes{5};
@@ -34,6 +34,8 @@ Config configure(const Options& options, const Common& common, const Environment
   if (!options.apps.empty()) config.apps = options.apps;
   if (!options.queues.empty()) config.queues = options.queues;
   for (const auto& queue : config.queues) require_name("queue", queue);
+  if (!options.broadcasts.empty()) config.broadcasts = options.broadcasts;
+  for (const auto& channel : config.broadcasts) require_name("broadcast channel", channel);
   if (options.concurrency) config.concurrency = options.concurrency;
   if (!options.pidfile.empty()) config.pidfile = options.pidfile;
   if (!options.logfile.empty()) config.logfile = options.logfile;
@@ -105,6 +107,7 @@ Work define_worker_start(CLI::App& app, Common& common) {
   app.add_option("-n,--node", options->node, "name of the node (STEM_WORKER_NODE)")->type_name("NAME");
   app.add_option("-A,--app", options->apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")->type_name("FILE")->allow_extra_args(false);
   app.add_option("-q,--queue", options->queues, "queue to serve; may be repeated (STEM_WORKER_QUEUES)")->type_name("NAME")->delimiter(',')->allow_extra_args(false);
+  app.add_option("-b,--broadcast", options->broadcasts, "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")->type_name("NAME")->delimiter(',')->allow_extra_args(false);
   app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")->type_name("N")->check(between(1, 1024));
   app.add_option("--command", options->command, "run and look after this program instead (STEM_WORKER_COMMAND)")->type_name("LINE");
   app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time, %I process index")->type_name("TEMPLATE");

@@ -139,6 +139,8 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.heartbeat = length(v, seconds{1}); }},
     {{"STEM_WORKER_QUEUES", "the default queue", "Queues that the worker serves, separated by commas."},
      [](Config& c, const std::string& v) { c.queues = names(v, ", \t"); }},
+    {{"STEM_WORKER_BROADCASTS", "", "Broadcast channels of the routing file that the worker listens on, separated by commas."},
+     [](Config& c, const std::string& v) { c.broadcasts = names(v, ", \t"); }},
     {{"STEM_WORKER_APP", "", "Task modules (shared objects) to load, separated by colons."},
      [](Config& c, const std::string& v) { c.apps = split(v, ":"); }},
     {{"STEM_WORKER_CONCURRENCY", "one a processor", "Handlers that run at the same time."},

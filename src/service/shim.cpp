@@ -305,13 +305,17 @@ ShimSettings ShimSettings::from(const Config& config, const ServiceSettings& ser
     else
       program[name] = value;
   };
-  std::string queues;
-  for (const auto& queue : config.queues) queues += (queues.empty() ? "" : ",") + queue;
+  const auto joined = [](const std::vector<std::string>& names) {
+    std::string all;
+    for (const auto& name : names) all += (all.empty() ? "" : ",") + name;
+    return all;
+  };
   give("STEM_WORKER_NODE", service.node);
   give("STEM_WORKER_HOST", host_name());
   give("STEM_WORKER_PIDFILE", service.pidfile);
   give("STEM_WORKER_LOGFILE", service.logfile);
-  give("STEM_WORKER_QUEUES", queues);
+  give("STEM_WORKER_QUEUES", joined(config.queues));
+  give("STEM_WORKER_BROADCASTS", joined(config.broadcasts));
   program.emplace("STEM_WORKER_INDEX", "1");
   return settings;
 }

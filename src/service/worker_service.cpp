@@ -111,7 +111,7 @@ void WorkerService::reload() {
   const auto fresh = reread_();
   outputs_.log.set_level(fresh.log_level);
   const auto options = engine_options(fresh);
-  engine_->serve(options.queues);
+  engine_->serve(options.queues, options.broadcasts);
   const bool same_storage = fresh.broker_url == config_.broker_url && fresh.result_backend_url == config_.result_backend_url &&
                             fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
@@ -119,6 +119,7 @@ void WorkerService::reload() {
     spdlog::warn("broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency and signing keys change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
+  config_.broadcasts = fresh.broadcasts;
 }
 
 void WorkerService::signal(int) {}

@@ -37,6 +37,7 @@ NodeOptions merged(const NodeOptions& older, const NodeOptions& newer) {
     if (newer.command.empty()) all.command.clear();
   }
   if (!newer.queues.empty()) all.queues = newer.queues;
+  if (!newer.broadcasts.empty()) all.broadcasts = newer.broadcasts;
   if (newer.concurrency) all.concurrency = newer.concurrency;
   if (!newer.env_file.empty()) all.env_file = newer.env_file;
   if (!newer.pidfile.empty()) all.pidfile = newer.pidfile;
@@ -56,6 +57,7 @@ std::vector<std::string> worker_arguments(const NodeOptions& options) {
   if (!options.command.empty()) add("--command", options.command);
   for (const auto& app : options.apps) add("--app", app);
   for (const auto& queue : options.queues) add("--queue", queue);
+  for (const auto& channel : options.broadcasts) add("--broadcast", channel);
   if (options.concurrency) add("--concurrency", std::to_string(options.concurrency));
   if (!options.logfile.empty()) add("--logfile", options.logfile);
   if (!options.workdir.empty()) add("--workdir", options.workdir);
@@ -68,6 +70,7 @@ Json to_json(const NodeOptions& options) {
   if (!options.command.empty()) json["command"] = options.command;
   if (!options.apps.empty()) json["apps"] = options.apps;
   if (!options.queues.empty()) json["queues"] = options.queues;
+  if (!options.broadcasts.empty()) json["broadcasts"] = options.broadcasts;
   if (options.concurrency) json["concurrency"] = options.concurrency;
   if (!options.env_file.empty()) json["envFile"] = options.env_file;
   if (!options.pidfile.empty()) json["pidfile"] = options.pidfile;
@@ -84,6 +87,7 @@ NodeOptions node_options_from_json(const Json& json) {
     options.command = json.value("command", "");
     options.apps = json.value("apps", std::vector<std::string>{});
     options.queues = json.value("queues", std::vector<std::string>{});
+    options.broadcasts = json.value("broadcasts", std::vector<std::string>{});
     options.concurrency = json.value("concurrency", 0);
     options.env_file = json.value("envFile", "");
     options.pidfile = json.value("pidfile", "");
@@ -101,6 +105,7 @@ void validate(const NodeOptions& options) {
   require_text("--command", options.command);
   for (const auto& app : options.apps) require_text("--app", app);
   for (const auto& queue : options.queues) require_name("queue", queue);
+  for (const auto& channel : options.broadcasts) require_name("broadcast channel", channel);
   if (options.concurrency < 0 || options.concurrency > 1024)
     throw Error(Exit::usage, "--concurrency " + std::to_string(options.concurrency) +
                                  " is out of range; it goes from 1 to 1024");

@@ -12,6 +12,7 @@ struct NodeOptions {
   std::string command;            ///< a foreign program to look after
   std::vector<std::string> apps;  ///< task modules
   std::vector<std::string> queues;
+  std::vector<std::string> broadcasts;  ///< channels
   int concurrency = 0;
   std::string env_file;  ///< absolute
   std::string pidfile;   ///< template; absolute

@@ -19,8 +19,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-/// A busy queue rings the same bell: what is said is heard this much later at the most, and looking costs nothing.
-constexpr Duration hearing_pause = milliseconds{20};
 constexpr Duration review_every = std::chrono::minutes{5};
 constexpr std::size_t most_shown = 1000;
 
@@ -74,21 +72,18 @@ void ControlDesk::begin() {
   review();
   begun_ = true;
   const auto now = clock_.steady();
-  next_hearing_ = now + Engine::recheck;
+  hearing_.heard(now);
   next_review_ = now + review_every;
   next_beat_ = now + options_.heartbeat;
   // Before anybody can know that this worker is ready.
   carefully("write its heartbeat", beats_fail_, [this] { beat(); });
 }
 
-void ControlDesk::wake() { next_hearing_ = std::min(next_hearing_, heard_at_ + hearing_pause); }
-
 void ControlDesk::turn() {
   const auto now = clock_.steady();
-  if (now >= next_hearing_) {
-    heard_at_ = now;
+  if (now >= hearing_.next()) {
     listener_.hear();
-    next_hearing_ = now + Engine::recheck;
+    hearing_.heard(now);
   }
   // Where these fail while the broker answers, jobs go on.
   if (now >= next_review_) {
@@ -181,6 +176,7 @@ Json ControlDesk::facts() const {
           {"forged", counters.forged.load()},
           {"refusedOrders", listener_.refused()},
           {"queues", queues},
+          {"broadcasts", engine_.subscriptions().channels()},
           {"pausedQueues", paused_names()},
           {"memoryBytes", memory_bytes()},
           {"loadAvg", std::vector<double>(load, load + std::max(loads, 0))},
@@ -222,7 +218,12 @@ Json ControlDesk::ping() const {
           {"pid", getpid()},
           {"queue", queues.empty() ? "" : queues.front()},
           {"inflight", engine_.inflight()},
-          {"subscriptions", {{"queues", queues}}}};
+          {"subscriptions", subscriptions()}};
+}
+
+Json ControlDesk::subscriptions() const {
+  const auto& all = engine_.subscriptions();
+  return {{"queues", all.queues()}, {"broadcasts", all.channels()}};
 }
 
 Json ControlDesk::stats() const {
@@ -233,7 +234,7 @@ Json ControlDesk::stats() const {
   json["timestamp"] = format_time(clock_.wall());
   json["namespace"] = options_.name_space;
   json["host"] = host_;
-  json["subscriptions"] = {{"queues", json["queues"]}};
+  json["subscriptions"] = subscriptions();
   json["queues"] = inflight;
   json["active"] = active();
   return json;
@@ -319,7 +320,7 @@ Json ControlDesk::pause(const Json& wanted) {
 }
 
 Json ControlDesk::queue_status() const {
-  return {{"namespace", options_.name_space}, {"paused", paused_names()}, {"subscriptions", {{"queues", engine_.subscriptions().queues()}}}};
+  return {{"namespace", options_.name_space}, {"paused", paused_names()}, {"subscriptions", subscriptions()}};
 }
 
 Json ControlDesk::shutdown(const ControlRequest& request) {

@@ -7,6 +7,7 @@
 
 #include "storage/open.hpp"
 #include "worker/control_listener.hpp"
+#include "worker/hearing.hpp"
 #include "worker/engine_options.hpp"
 #include "worker/heartbeat.hpp"
 #include "worker/standing_orders.hpp"
@@ -26,11 +27,11 @@ class ControlDesk {
   void begin();
   bool begun() const { return begun_; }
   /// Something was broadcast, perhaps to us.
-  void wake();
+  void wake() { hearing_.wake(); }
   /// Something may have been missed: the broker was away.
   void doubt() { next_review_ = {}; }
   /// When turn() has something to do.
-  SteadyTime next() const { return std::min({next_hearing_, next_beat_, next_review_}); }
+  SteadyTime next() const { return std::min({hearing_.next(), next_beat_, next_review_}); }
   void turn();
   /// The worker ends: takes its heartbeat along.
   void leave();
@@ -51,6 +52,7 @@ class ControlDesk {
 
   Json facts() const;
   Json active() const;
+  Json subscriptions() const;
   std::vector<std::string> paused_names() const;
   void require_namespace(const Json& payload) const;
   void review();
@@ -71,7 +73,8 @@ class ControlDesk {
 
   bool begun_ = false;
   bool beats_fail_ = false, reviews_fail_ = false;
-  SteadyTime next_hearing_{}, next_beat_{}, next_review_{}, heard_at_{};
+  Hearing hearing_;
+  SteadyTime next_beat_{}, next_review_{};
   std::unordered_map<std::string, Revocation> revocations_;
   std::vector<PausedQueue> paused_;
   std::size_t refused_orders_ = 0;

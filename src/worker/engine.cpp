@@ -42,8 +42,9 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               {},
               [this] { wake_.set(); }},
       link_(clock, [this] { announce(true); }),
-      subscriptions_(options_.queues),
+      subscriptions_(options_.queues, options_.broadcasts),
       desk_(std::make_unique<ControlDesk>(*this, options_, tasks, storage_, clock)),
+      listener_(*storage_.broker, subscriptions_, clock),
       held_(options_, shared_, clock, wake_),
       prefetch_(options_, shared_.counters) {}
 
@@ -84,8 +85,8 @@ void Engine::halt() {
   enter(Phase::halted);
 }
 
-void Engine::serve(std::vector<std::string> queues) {
-  subscriptions_.serve(std::move(queues), {});
+void Engine::serve(std::vector<std::string> queues, std::vector<std::string> broadcasts) {
+  subscriptions_.serve(std::move(queues), std::move(broadcasts));
   relook_ = true;
   wake_.set();
 }
@@ -124,7 +125,10 @@ void Engine::broker_loop() {
 
 void Engine::turn() {
   loop_turned_ = clock_.steady().time_since_epoch().count();
-  if (relook_.exchange(false)) look_ = true;
+  if (relook_.exchange(false)) {
+    look_ = true;
+    listener_.wake();
+  }
   if (phase_ == Phase::halted) link_.hurry();
   attend();
   if (held_.collect()) announcement_due_ = true;
@@ -133,6 +137,7 @@ void Engine::turn() {
   write_progress();
   renew();
   exchange();
+  listen();
   forget();
   announce(false);
 }
@@ -141,7 +146,10 @@ void Engine::turn() {
 void Engine::attend() {
   if (phase_ == Phase::halted) return;
   if (!desk_->begun())
-    ask([&] { desk_->begin(); });
+    ask([&] {
+      listener_.begin();
+      desk_->begin();
+    });
   else if (clock_.steady() >= desk_->next())
     ask([&] { desk_->turn(); });
 }
@@ -150,7 +158,7 @@ void Engine::attend() {
 /// for a pace that the handlers no longer have, so that other workers may run it.
 void Engine::put_back() {
   if (phase_ != Phase::running) {
-    held_.put_back(0);
+    held_.clear();
     if (phase_ == Phase::halted) held_.abandon();
   } else if (held_.pool().waiting() > prefetch_.least() && clock_.steady() - held_.last_collected() >= milliseconds{500}) {
     if (held_.put_back(prefetch_.least())) prefetch_.calm();
@@ -159,7 +167,7 @@ void Engine::put_back() {
 
 void Engine::write_progress() {
   for (const auto& job : held_.all()) {
-    if (job->stage != LeasedJob::Stage::running) continue;
+    if (job->stage != LeasedJob::Stage::running || !job->leased) continue;
     std::optional<std::pair<double, std::string>> progress;
     {
       const std::lock_guard lock(job->progress_mutex);
@@ -188,13 +196,13 @@ void Engine::renew() {
   std::vector<Receipt> receipts, lost;
   if (now >= next_renewal_)
     for (const auto& job : held_.all())
-      if (!job->settled) receipts.push_back(job->delivery.receipt);
+      if (job->leased && !job->settled) receipts.push_back(job->delivery.receipt);
   if (receipts.empty() || ask([&] { lost = storage_.broker->renew(receipts, options_.lease); })) {
     if (now >= next_renewal_) next_renewal_ = now + options_.lease / 3;
   }
   for (const auto& job : held_.all()) {
     const Duration asked{job->extend_micros.exchange(0)};
-    if (asked == Duration::zero() || job->settled) continue;
+    if (asked == Duration::zero() || !job->leased || job->settled) continue;
     // A handler that says "still at it" in a tight loop costs no more than a few renewals a lease.
     if (asked <= options_.lease && now - job->renewed_at < options_.lease / 10) continue;
     const bool done = ask([&] {
@@ -215,10 +223,15 @@ Demand Engine::demand() const {
   if (demand.queues.empty() || !desk_->begun()) return demand;
   // Not while a renewal is overdue: leases of ours may have ended, and we would be handed our own jobs again.
   const bool sure = held_.all().empty() || clock_.steady() < next_renewal_;
-  const auto undecided = held_.undecided();
-  if (phase_ == Phase::running && look_ && sure && prefetch_.least() > 0 && prefetch_.now() > undecided)
-    demand.limit = prefetch_.now() - undecided;
+  if (look_ && sure) demand.limit = room();
   return demand;
+}
+
+/// How many more jobs may be at hand.
+std::size_t Engine::room() const {
+  if (phase_ != Phase::running || prefetch_.least() == 0) return 0;
+  const auto undecided = held_.undecided();
+  return prefetch_.now() > undecided ? prefetch_.now() - undecided : 0;
 }
 
 bool Engine::lingers(SteadyTime now) const {
@@ -245,7 +258,7 @@ void Engine::exchange() {
     if (!unsettled.empty()) announcement_due_ = true;
     unsettled.taken(answer.lost);
     const bool full = answer.deliveries.size() == wanted.limit;
-    deliver(std::move(answer.deliveries));
+    deliver(std::move(answer.deliveries), true);
     if (wanted.limit > 0 && !full) {
       look_ = false;
       next_look_ = clock_.steady() + recheck;  // stays if the question below fails
@@ -264,10 +277,16 @@ void Engine::exchange() {
   }
 }
 
-void Engine::deliver(std::vector<Delivery> deliveries) {
+/// What was said to everyone: not faster than it is run.
+void Engine::listen() {
+  if (!desk_->begun() || clock_.steady() < std::max(listener_.next(), link_.next_try())) return;
+  if (const auto limit = room(); limit > 0) ask([&] { deliver(listener_.hear(limit), false); });
+}
+
+void Engine::deliver(std::vector<Delivery> deliveries, bool leased) {
   if (deliveries.empty()) return;
   if (held_.all().empty()) next_renewal_ = clock_.steady() + options_.lease / 3;
-  held_.take(std::move(deliveries), [this](const std::string& id) { return desk_->revoked(id); });
+  held_.take(std::move(deliveries), leased, [this](const std::string& id) { return desk_->revoked(id); });
   announcement_due_ = true;
 }
 
@@ -320,6 +339,7 @@ void Engine::rest() {
   }
   if (phase_ == Phase::running && prefetch_.least() > 0) {
     if (look_ && demand().limit > prefetch_.now() / 2) at_most(next_try);
+    if (room() > 0) at_most(std::max(listener_.next(), next_try));
     if (!look_ && next_look_) at_most(*next_look_);
   }
   if (announcement_due_) at_most(next_announcement_);
@@ -346,7 +366,10 @@ void Engine::rest() {
       // The next call tells what is wrong.
     }
     look_ = look_ || wake.jobs;
-    if (wake.broadcasts) desk_->wake();
+    if (wake.broadcasts) {
+      desk_->wake();
+      listener_.wake();
+    }
   }
   if (next_look_ && clock_.steady() >= *next_look_) {
     next_look_.reset();

@@ -11,6 +11,7 @@
 #include "core/revocation.hpp"
 #include "core/stop_mode.hpp"
 #include "storage/open.hpp"
+#include "worker/broadcast_listener.hpp"
 #include "worker/broker_link.hpp"
 #include "worker/engine_options.hpp"
 #include "worker/held_jobs.hpp"
@@ -45,8 +46,8 @@ class Engine {
   /// quiet(), and running jobs are put back at once. Their handlers go on until the process ends, for
   /// nothing.
   void halt();
-  /// From now on, take jobs of these queues. Thread-safe.
-  void serve(std::vector<std::string> queues);
+  /// From now on, take jobs of these queues and listen on these channels. Thread-safe.
+  void serve(std::vector<std::string> queues, std::vector<std::string> broadcasts);
   /// Thread-safe, as it is itself.
   const Subscriptions& subscriptions() const { return subscriptions_; }
   /// How an operator told this worker to end, through the broker. Thread-safe.
@@ -93,10 +94,12 @@ class Engine {
   void write_progress();
   void renew();
   void exchange();
+  void listen();
   void forget();
   void rest();
 
-  void deliver(std::vector<Delivery> deliveries);
+  void deliver(std::vector<Delivery> deliveries, bool leased);
+  std::size_t room() const;
   bool ask(const std::function<void()>& call);
   Demand demand() const;
   bool lingers(SteadyTime now) const;
@@ -120,6 +123,7 @@ class Engine {
 
   // The broker thread's own.
   std::unique_ptr<ControlDesk> desk_;
+  BroadcastListener listener_;
   HeldJobs held_;
   Prefetch prefetch_;
   SteadyTime last_exchange_{}, next_renewal_{}, next_announcement_{}, next_sweep_{};

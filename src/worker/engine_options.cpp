@@ -1,6 +1,7 @@
 #include "worker/engine_options.hpp"
 
 #include <algorithm>
+#include <stem/error.hpp>
 #include <thread>
 
 #include "worker/routing_file.hpp"
@@ -13,6 +14,11 @@ EngineOptions engine_options(const Config& config) {
   const auto routing = routing_of(config).routing;
   options.queues = config.queues.empty() ? std::vector{routing.default_queue} : config.queues;
   for (auto& queue : options.queues) queue = routing.queue_called(queue);
+  options.broadcasts = config.broadcasts;
+  for (const auto& channel : options.broadcasts)
+    if (!config.routing_file.empty() && !routing.broadcasts.contains(channel))
+      throw Error(Exit::config, "the worker is to listen on '" + channel + "', which is not among `broadcasts` of " + config.routing_file +
+                                    "; nobody would send anything there: correct STEM_WORKER_BROADCASTS or the file");
   options.concurrency = config.concurrency > 0
                             ? config.concurrency
                             : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

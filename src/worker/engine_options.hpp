@@ -13,6 +13,7 @@ namespace stem {
 struct EngineOptions {
   std::string node = "worker";
   std::vector<std::string> queues{"default"};  ///< at the start; Engine::serve() changes them
+  std::vector<std::string> broadcasts{};       ///< channels that it listens on, changed in the same way
   int concurrency = 1;
   int prefetch_multiplier = 2;
   std::size_t most_ahead = 1000;  ///< jobs held at once, however quick the handlers are

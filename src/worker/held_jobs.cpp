@@ -52,7 +52,7 @@ bool HeldJobs::is_suspect(const Delivery& delivery) const {
   return options_.rules.max_deliveries > 0 && delivery.deliveries > options_.rules.max_deliveries / 2;
 }
 
-void HeldJobs::take(std::vector<Delivery> deliveries, const Revoked& revoked) {
+void HeldJobs::take(std::vector<Delivery> deliveries, bool leased, const Revoked& revoked) {
   const auto now = clock_.steady();
   if (jobs_.empty()) last_collected_ = now;
   bool suspected = std::any_of(jobs_.begin(), jobs_.end(),
@@ -61,7 +61,7 @@ void HeldJobs::take(std::vector<Delivery> deliveries, const Revoked& revoked) {
   fresh.reserve(deliveries.size());
   for (auto& delivery : deliveries) {
     const bool suspect = is_suspect(delivery);
-    jobs_.push_back(std::make_unique<LeasedJob>(std::move(delivery)));
+    jobs_.push_back(std::make_unique<LeasedJob>(std::move(delivery), leased));
     auto& job = *jobs_.back();
     job.renewed_at = now;
     if (const auto* order = revoked(job.delivery.id)) {
@@ -99,14 +99,18 @@ bool HeldJobs::collect() {
 }
 
 bool HeldJobs::put_back(std::size_t keep) {
-  const auto out = pool_.take_out([&, kept = std::size_t{0}](const LeasedJob&) mutable { return ++kept > keep; });
+  const auto out = pool_.take_out([&, kept = std::size_t{0}](const LeasedJob& job) mutable { return job.leased && ++kept > keep; });
   for (auto* job : out) release(*job, clock_.wall());
   return !out.empty();
 }
 
+void HeldJobs::clear() {
+  for (auto* job : pool_.take_out([](const LeasedJob&) { return true; })) release(*job, clock_.wall());
+}
+
 void HeldJobs::put_back(const std::vector<std::string>& queues) {
   const auto goes = [&](const LeasedJob& job) {
-    return std::find(queues.begin(), queues.end(), job.delivery.queue) != queues.end();
+    return job.leased && std::find(queues.begin(), queues.end(), job.delivery.queue) != queues.end();
   };
   for (auto* job : pool_.take_out(goes)) release(*job, clock_.wall());
 }

@@ -23,12 +23,14 @@ class HeldJobs {
   void start() { pool_.start(options_.concurrency); }
 
   using Revoked = std::function<const Revocation*(const std::string& id)>;
-  /// To the executors; but what was revoked is cancelled.
-  void take(std::vector<Delivery> deliveries, const Revoked& revoked);
+  /// To the executors; but what was revoked is cancelled. `leased`: by the broker; else they were heard.
+  void take(std::vector<Delivery> deliveries, bool leased, const Revoked& revoked);
   /// Takes over what executors hand back. Returns whether there was anything.
   bool collect();
-  /// Of what no handler has begun, all but the first `keep` leased jobs go back to the broker. Returns whether any did.
+  /// Of leased jobs that no handler has begun, all but the first `keep` go back to the broker. Returns whether any did.
   bool put_back(std::size_t keep);
+  /// The worker ends: all of what no handler has begun goes back, and what was heard is not done here.
+  void clear();
   /// Of what no handler has begun, the jobs of these queues go back.
   void put_back(const std::vector<std::string>& queues);
   /// Running jobs go back at once; their handlers go on for nothing.

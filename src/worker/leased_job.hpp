@@ -12,7 +12,7 @@
 
 namespace stem {
 
-/// One delivery on its way through this process. Owned by the broker thread's list; an executor borrows it
+/// One delivery on its way through this process: leased from a queue, or heard on a broadcast channel. Owned by the broker thread's list; an executor borrows it
 /// between taking it from the work queue and handing it back. `stage` decides who may touch what.
 struct LeasedJob {
   /// queued → running → finished is the executor's way. The broker thread turns queued into given_back
@@ -20,9 +20,10 @@ struct LeasedJob {
   /// settles the job itself or not at all, and the executor's outcome counts for nothing.
   enum class Stage { queued, running, finished, given_back, abandoned };
 
-  explicit LeasedJob(Delivery leased) : delivery(std::move(leased)) {}
+  explicit LeasedJob(Delivery given, bool is_leased = true) : delivery(std::move(given)), leased(is_leased) {}
 
   Delivery delivery;
+  const bool leased;  ///< else it was heard, as it is by others: no lease to renew or to end, and no record of it
   std::atomic<Stage> stage{Stage::queued};
 
   // The broker thread's own.

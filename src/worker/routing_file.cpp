@@ -206,8 +206,6 @@ class Reader {
                            {"name", [&](const auto& one) { route.target = name(one, "queue"); }}});
     if (route.target.empty()) refuse(at, "target has no `name`");
     route.to_everyone = type == "broadcast";
-    if (route.to_everyone)
-      warnings_.push_back(file_ + ":" + std::to_string(line_of(at.Mark())) + ": Stem's own workers do not listen to broadcasts yet");
     targets_.emplace_back(at.Mark(), route.target, route.to_everyone);
   }
 

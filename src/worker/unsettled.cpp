@@ -18,8 +18,12 @@ void log_dead(const LeasedJob& job, const DeadLetter& dead) {
 }  // namespace
 
 void Unsettled::add(LeasedJob& job, Settlement settlement, SteadyTime now) {
-  if (empty()) since_ = now;
   job.decided = true;
+  if (!job.leased) {
+    job.settled = true;
+    return count_heard(job, settlement.disposition);
+  }
+  if (empty()) since_ = now;
   settlements_.push_back(std::move(settlement));
   jobs_.push_back(&job);
 }
@@ -40,21 +44,40 @@ void Unsettled::write_records(const Storage& storage, Duration lease) {
 void Unsettled::taken(const std::vector<Receipt>& lost) {
   const std::set<Receipt> refused(lost.begin(), lost.end());
   for (std::size_t i = 0; i < settlements_.size(); ++i) {
-    const auto& disposition = settlements_[i].disposition;
     if (refused.contains(settlements_[i].receipt)) {
       ++counters_.lost;
       spdlog::warn("{} ended after its lease was lost to another worker; it may run twice",
                    jobs_[i]->delivery.id);
-    } else if (std::holds_alternative<Ack>(disposition)) {
-      ++(jobs_[i]->revoked ? counters_.cancelled : counters_.done);
-    } else if (std::holds_alternative<RetryAt>(disposition)) {
-      ++counters_.retried;
-    } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {
-      ++counters_.failed;
-      log_dead(*jobs_[i], *dead);
+    } else {
+      count(*jobs_[i], settlements_[i].disposition);
     }
   }
   drop();
+}
+
+void Unsettled::count(const LeasedJob& job, const Disposition& disposition) {
+  if (std::holds_alternative<Ack>(disposition)) {
+    ++(job.revoked ? counters_.cancelled : counters_.done);
+  } else if (std::holds_alternative<RetryAt>(disposition)) {
+    ++counters_.retried;
+  } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {
+    ++counters_.failed;
+    log_dead(job, *dead);
+  }
+}
+
+/// Nobody waits for it, and nobody can be given it again: the log is all that is left of a failure.
+void Unsettled::count_heard(const LeasedJob& job, const Disposition& disposition) {
+  if (std::holds_alternative<Ack>(disposition)) return count(job, disposition);
+  const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
+  if (std::holds_alternative<Release>(disposition)) {
+    spdlog::warn("not done here: a job of a broadcast cannot be put back");
+    return;
+  }
+  ++counters_.failed;
+  const auto* dead = std::get_if<DeadLetter>(&disposition);
+  spdlog::error("failed{}; a job of a broadcast is neither tried again nor kept as a dead letter",
+                dead ? ": " + dead->reason + ": " + dead->meta.value("error", "") : "");
 }
 
 void Unsettled::drop() {

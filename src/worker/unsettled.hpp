@@ -18,6 +18,7 @@ class Unsettled {
   const std::vector<Settlement>& settlements() const { return settlements_; }
   SteadyTime since() const { return since_; }  ///< when the oldest of them came; meaningless if empty
 
+  /// A job that was not leased is over with it.
   void add(LeasedJob& job, Settlement settlement, SteadyTime now);
 
   /// Where records and jobs are in two systems: the record first, so that an acknowledged job always has one;
@@ -31,6 +32,9 @@ class Unsettled {
   void drop();
 
  private:
+  void count(const LeasedJob& job, const Disposition& disposition);
+  void count_heard(const LeasedJob& job, const Disposition& disposition);
+
   Counters& counters_;
   std::vector<Settlement> settlements_;
   std::vector<LeasedJob*> jobs_;  ///< in the same order

@@ -7,7 +7,7 @@ import threading
 import time
 
 from box import PATH, allow, wait_until
-from workers import EFFECTS, Workers
+from workers import BROKER, EFFECTS, Workers
 
 
 def test_three_nodes_are_started_do_jobs_and_one_is_stopped(box):
@@ -399,6 +399,41 @@ def test_reload_takes_the_new_configuration_in_the_same_process(box):
     assert workers.pid("a") == pid and workers.health("a")["queues"] == ["default"]
     answer = workers.multi("reload", "--all", "--json").json()
     assert [node["state"] for node in answer["nodes"]] == ["reloaded"] * 2, answer
+
+
+def test_a_job_for_everyone_is_run_by_each_node_that_listens_and_a_reload_reads_the_routing_file_again(box):
+    workers = Workers(box)
+    routing = ("queues: {default: , %s: }\nbroadcasts: {%s: }\n"
+               "routes: [{match: {task: effect.append}, target: {type: broadcast, name: %s}}]\n")
+    box.write("/etc/stem/routing.yaml", routing % ("one", "caches", "caches"), mode=0o644)
+    settings = "STEM_ROUTING_CONFIG=/etc/stem/routing.yaml\nSTEM_WORKER_QUEUES=one\nSTEM_WORKER_BROADCASTS=%s\n"
+    box.write("/etc/stem/stem.env", settings % "caches", mode=0o644)
+    workers.start("a", "b")
+    workers.start("c", "--broadcast", "caches", "--queue", "one")
+    said = {"STEM_BROKER_URL": BROKER, "STEM_ROUTING_CONFIG": "/etc/stem/routing.yaml"}
+
+    def say(text):
+        args = json.dumps({"file": "/var/lib/stem/out", "text": text})
+        box.run(["stem", "enqueue", "effect.append", "--args", args], user="stem", env=said)
+
+    def heard():
+        return sorted(box.read("/var/lib/stem/out").split()) if box.exists("/var/lib/stem/out") else []
+
+    say("first")
+    wait_until(lambda: heard() == ["first"] * 3, 20, "each of the three has run it")
+    told = box.run(["stem", "worker", "ping", "--worker", "a", "--json"], user="stem", env={"STEM_BROKER_URL": BROKER}).json()
+    assert told[0]["payload"]["subscriptions"] == {"queues": ["one"], "broadcasts": ["caches"]}, told
+
+    # Another file under the same name, and the variable with it: c keeps what it was started with, which is a mistake now.
+    box.write("/etc/stem/routing.yaml", routing % ("two", "sessions", "sessions"), mode=0o644)
+    box.write("/etc/stem/stem.env", settings % "sessions", mode=0o644)
+    pids = {node: workers.pid(node) for node in ("a", "b", "c")}
+    ran = workers.multi("reload", "a", "b", "c", check=78)
+    assert "listen on 'caches', which is not among `broadcasts` of /etc/stem/routing.yaml" in ran.stderr, ran.stderr
+    assert pids == {node: workers.pid(node) for node in pids}
+    wait_until(lambda: (say("second"), heard().count("second") >= 2)[1], 20, "a and b listen on the other channel")
+    say("third")
+    wait_until(lambda: heard().count("third") == 2, 20, "both have run it")
 
 
 def test_a_reload_that_a_worker_refuses_is_a_failure_with_its_reason_and_the_worker_goes_on(box):

@@ -12,6 +12,7 @@ NodeOptions everything() {
   NodeOptions options;
   options.command = "dart run bin/worker.dart";
   options.queues = {"mail", "slow"};
+  options.broadcasts = {"caches"};
   options.concurrency = 4;
   options.env_file = "/etc/worker.env";
   options.pidfile = "/run/stem/%n.pid";
@@ -68,6 +69,7 @@ TEST_CASE("node options: what can be no argument is refused by name") {
   refused([](NodeOptions& o) { o.command = "\xff\xfe"; }, "not text in UTF-8");
   refused([](NodeOptions& o) { o.apps = {"\xc3"}; }, "--app");
   refused([](NodeOptions& o) { o.queues = {"../x"}; }, "queue");
+  refused([](NodeOptions& o) { o.broadcasts = {"../x"}; }, "broadcast channel");
   refused([](NodeOptions& o) { o.concurrency = 5000; }, "--concurrency");
   refused([](NodeOptions& o) { o.pidfile = "run/x.pid"; }, "absolute");
   refused([](NodeOptions& o) { o.properties = {"User=root"}; }, "--property");

@@ -212,7 +212,7 @@ TEST_CASE("engine: it takes jobs of its queues only") {
   auto& engine = rig.start();
   CHECK(rig.end_of(mail).value == "mail");
   CHECK(rig.storage.broker->find(other)->state == JobView::State::ready);
-  engine.serve({"other"});
+  engine.serve({"other"}, {});
   CHECK(rig.end_of(other).value == "other");
 }
 

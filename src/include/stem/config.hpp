@@ -60,6 +60,7 @@ struct Config {
   std::string name_space = "stem";   ///< STEM_WORKER_NAMESPACE: whose orders are obeyed
   Duration heartbeat = std::chrono::seconds{10};  ///< STEM_HEARTBEAT_INTERVAL
   std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue
+  std::vector<std::string> broadcasts;  ///< STEM_WORKER_BROADCASTS: channels to listen on
   std::vector<std::string> apps;     ///< STEM_WORKER_APP: task modules
   std::string command;               ///< STEM_WORKER_COMMAND: a foreign program to look after instead
   std::string command_notify = "auto";  ///< STEM_COMMAND_NOTIFY: whether it speaks sd_notify: auto, yes or no
