@@ -55,7 +55,7 @@ TEST_CASE("node options: they come back from what is written, whatever is in the
 TEST_CASE("node options: the worker's arguments") {
   CHECK(worker_arguments(everything()) ==
         std::vector<std::string>{"--command", "dart run bin/worker.dart", "--queue", "mail", "--queue",
-                                 "slow", "--concurrency", "4", "--logfile", "/var/log/stem/%n%I.log",
+                                 "slow", "--broadcast", "caches", "--concurrency", "4", "--logfile", "/var/log/stem/%n%I.log",
                                  "--workdir", "/srv/%n", "--private"});
 }
 
