@@ -14,7 +14,7 @@ from pathlib import Path
 from checks import Checks, difference
 
 # A page may tell of several commands: `stem worker multi start`, `stop` … are all in stem-worker-multi(1).
-SHORTENED = {"stem-tasks", "stem-schedule", "stem-dlq", "stem-worker", "stem-routing"}  # `stem tasks ls`, `stem schedule list`
+SHORTENED = {"stem-tasks", "stem-schedule", "stem-dlq", "stem-worker", "stem-routing", "stem-observe"}  # `stem tasks ls`, `stem schedule list`
 
 
 class Help:

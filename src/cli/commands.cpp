@@ -33,6 +33,11 @@ const std::vector<Command>& commands() {
       {"dlq show", "show all there is to know of dead jobs", define_dlq_show},
       {"dlq replay", "put dead jobs back into their queues", define_dlq_replay},
       {"dlq purge", "delete dead jobs", define_dlq_purge},
+      {"observe queues", "show how much waits in each queue, and who serves it", define_observe_queues},
+      {"observe workers", "show which workers live, and how quickly they get on", define_observe_workers},
+      {"observe dlq", "count dead jobs by queue, task and reason", define_observe_dlq},
+      {"observe schedules", "show what runs next, how punctually, and which scheduler leads", define_observe_schedules},
+      {"top", "a live screen of queues, tasks and workers", define_top},
       {"health", "ask everything that jobs depend on, and tell how it fares", define_health},
       {"routing dump", "show which tasks go into which queues", define_routing_dump},
   };

@@ -37,6 +37,11 @@ Work define_dlq_list(CLI::App& app, Common& common);
 Work define_dlq_show(CLI::App& app, Common& common);
 Work define_dlq_replay(CLI::App& app, Common& common);
 Work define_dlq_purge(CLI::App& app, Common& common);
+Work define_observe_queues(CLI::App& app, Common& common);
+Work define_observe_workers(CLI::App& app, Common& common);
+Work define_observe_dlq(CLI::App& app, Common& common);
+Work define_observe_schedules(CLI::App& app, Common& common);
+Work define_top(CLI::App& app, Common& common);
 Work define_health(CLI::App& app, Common& common);
 Work define_routing_dump(CLI::App& app, Common& common);
 

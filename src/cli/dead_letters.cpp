@@ -18,11 +18,6 @@ std::optional<Envelope> envelope_of(const DeadJob& job) {
   }
 }
 
-std::string task_of(const DeadJob& job) {
-  const auto envelope = envelope_of(job);
-  return envelope ? envelope->name : "?";
-}
-
 bool matches(const DeadJob& job, const DeadFilter& filter) {
   if (!filter.ids.empty() && std::find(filter.ids.begin(), filter.ids.end(), job.id) == filter.ids.end()) return false;
   if (!filter.queue.empty() && job.queue != filter.queue) return false;
@@ -41,6 +36,11 @@ void require_dead(Broker& broker, const std::string& id) {
 }
 
 }  // namespace
+
+std::string task_of(const DeadJob& job) {
+  const auto envelope = envelope_of(job);
+  return envelope ? envelope->name : "?";
+}
 
 std::vector<DeadJob> find_dead(Broker& broker, const DeadFilter& filter) {
   for (const auto& id : filter.ids) require_dead(broker, id);

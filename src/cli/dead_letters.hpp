@@ -22,6 +22,9 @@ struct DeadFilter {
 /// Newest first. Throws Error: 66 for an id that is no dead job's, and what it is instead; else as Broker does.
 std::vector<DeadJob> find_dead(Broker& broker, const DeadFilter& filter);
 
+/// The task of a dead job, or `?` if its envelope cannot be read.
+std::string task_of(const DeadJob& job);
+
 /// `1h` is an hour before `now`; or an ISO 8601 time. Throws Error (exit 64).
 WallTime since_from(const std::string& text, WallTime now);
 

@@ -20,6 +20,7 @@ class OpenedBook {
 
   ScheduleBook& operator*() { return *book_; }
   ScheduleBook* operator->() { return book_.get(); }
+  Store& store() { return *store_; }
   /// The file, or empty.
   const std::string& file() const { return file_; }
   /// Commits, and writes the file if there is one: beside it and then renamed, with the owner and mode of the old.

@@ -16,15 +16,6 @@ std::string rounded(Duration length) {
   return whole < std::chrono::seconds{10} ? std::to_string(whole.count()) + "s" : human_duration(whole);
 }
 
-/// `on`, `off`, or why it does not run any more.
-std::string state_of(const BookedSchedule& schedule, const std::optional<WallTime>& next) {
-  if (!schedule.error.empty()) return "unreadable";
-  if (!schedule.run.error.empty()) return "failing";
-  if (!schedule.entry.enabled) return "off";
-  if (next) return "on";
-  return schedule.run.runs > 0 ? "done" : "over";
-}
-
 std::string words_of(PlannedChange::Kind kind) {
   switch (kind) {
     case PlannedChange::Kind::add:
@@ -58,6 +49,14 @@ std::string in_zone(WallTime time, const TimeZone& zone) {
   return text + tail;
 }
 
+std::string state_of(const BookedSchedule& schedule) {
+  if (!schedule.error.empty()) return "unreadable";
+  if (!schedule.run.error.empty()) return "failing";
+  if (!schedule.entry.enabled) return "off";
+  if (next_slot(schedule.entry, schedule.run)) return "on";
+  return schedule.run.runs > 0 ? "done" : "over";
+}
+
 std::string schedule_table(const std::vector<BookedSchedule>& schedules, WallTime now) {
   Table table({"NAME", "TASK", "QUEUE", "SCHEDULE", "NEXT RUN", "LAST RUN", "RUNS", "STATE"});
   for (const auto& schedule : schedules) {
@@ -70,7 +69,7 @@ std::string schedule_table(const std::vector<BookedSchedule>& schedules, WallTim
     table.add({name, entry.task, entry.queue.empty() ? "-" : entry.queue,
                printable(entry.schedule.text() + (entry.zone.name() == "UTC" ? "" : " " + entry.zone.name())),
                next ? in_words(entry.due(*next), now) : "-", run.last_run ? in_words(*run.last_run, now) : "-", std::to_string(run.runs),
-               state_of(schedule, next)});
+               state_of(schedule)});
   }
   return table.text();
 }
@@ -80,7 +79,7 @@ Json to_json(const BookedSchedule& schedule) {
   const auto next = next_slot(schedule.entry, schedule.run);
   auto object = stem::to_json(schedule.entry);
   auto status = stem::to_json(schedule.run);
-  status["state"] = state_of(schedule, next);
+  status["state"] = state_of(schedule);
   status["nextSlot"] = next ? Json(format_time(*next)) : Json();
   status["nextRunAt"] = next ? Json(format_time(schedule.entry.due(*next))) : Json();
   status["since"] = format_time(schedule.entry.since);

@@ -15,6 +15,9 @@ std::string in_words(WallTime time, WallTime now);
 /// ISO 8601 with the zone's offset: `2025-01-02T04:00:00.000+01:00`; in UTC as format_time().
 std::string in_zone(WallTime time, const TimeZone& zone);
 
+/// `on`, `off`, or why it does not run any more.
+std::string state_of(const BookedSchedule& schedule);
+
 /// One row a schedule, for people.
 std::string schedule_table(const std::vector<BookedSchedule>& schedules, WallTime now);
 /// The schedule, what became of it, and what comes next.

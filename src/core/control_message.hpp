@@ -17,7 +17,7 @@ std::string control_reply_channel(const std::string& name_space, const std::stri
 
 struct ControlRequest {
   std::string id{};    ///< a name; also of the channel for answers
-  std::string type{};  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown
+  std::string type{};  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown, watch
   std::vector<std::string> targets;  ///< nodes; empty = all
   Json payload = Json::object();
   WallTime issued{};

@@ -1,6 +1,7 @@
 #include "scheduler/leader_lock.hpp"
 
 #include <algorithm>
+#include <stem/error.hpp>
 #include <stem/json.hpp>
 
 #include "core/id.hpp"
@@ -21,7 +22,28 @@ std::string value_of(const std::string& title, Duration period, WallTime now) {
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+LeaderLock::Holder holder_of(const StoreEntry& entry) {
+  const auto told = Json::parse(entry.value, nullptr, false);
+  const auto part = [&](const char* name) { return told.is_object() ? told.value(name, Json()) : Json(); };
+  LeaderLock::Holder holder{.title = "another scheduler", .since = {}, .period = {}, .version = entry.version};
+  if (const auto title = part("title"); title.is_string()) holder.title = title.get<std::string>();
+  if (const auto period = part("periodMs"); period.is_number_unsigned() && period <= longest_period)
+    holder.period = milliseconds{period.get<std::int64_t>()};
+  try {
+    if (const auto since = part("since"); since.is_string()) holder.since = parse_time(since.get<std::string>());
+  } catch (const Error&) {
+    // Not written by us.
+  }
+  return holder;
+}
+
 }  // namespace
+
+std::optional<LeaderLock::Holder> LeaderLock::holder_in(Store& store) {
+  const auto entry = store.get(key);
+  if (!entry || entry->value.empty()) return std::nullopt;
+  return holder_of(*entry);
+}
 
 LeaderLock::LeaderLock(std::shared_ptr<Store> store, const Clock& clock, std::string title, Duration period)
     : store_(std::move(store)), clock_(clock), value_(value_of(title, period, clock.wall())), period_(period) {}
@@ -52,11 +74,9 @@ bool LeaderLock::hold() {
   if (version != seen_) since_ = now;
   seen_ = version;
   if (!free) {
-    const auto told = Json::parse(current->value, nullptr, false);
-    const auto title = told.is_object() ? told.value("title", Json()) : Json();
-    const auto period = told.is_object() ? told.value("periodMs", Json()) : Json();
-    holder_ = title.is_string() ? title.get<std::string>() : "another scheduler";
-    patience_ = period.is_number_unsigned() && period <= longest_period ? milliseconds{period.get<std::int64_t>()} : period_;
+    const auto other = holder_of(*current);
+    holder_ = other.title;
+    patience_ = other.period > Duration::zero() ? other.period : period_;
   }
   if (!free && now - since_ < patience_) return false;
   if (take(version)) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <stem/time.hpp>
 #include <string>
 
@@ -36,6 +37,15 @@ class LeaderLock {
   void release();
 
   static constexpr const char* key = "scheduler-leader";
+  /// Who holds a lock, for those who look on. That it holds it still is told by a version that grows within `period`.
+  struct Holder {
+    std::string title;
+    std::optional<WallTime> since;
+    Duration period{};  ///< 0 = it does not say
+    std::int64_t version = 0;
+  };
+  /// Empty if nobody does. Throws Error as the store does.
+  static std::optional<Holder> holder_in(Store& store);
   /// The version of the value that hold() has seen: await(key, seen()) tells when it changes.
   std::int64_t seen() const { return seen_; }
 

@@ -21,6 +21,9 @@ using std::chrono::milliseconds;
 
 constexpr Duration review_every = std::chrono::minutes{5};
 constexpr std::size_t most_shown = 1000;
+/// How often, and how long, one who looks on may have heartbeats.
+constexpr Duration shortest_watch = milliseconds{250};
+constexpr Duration longest_watch = std::chrono::minutes{1};
 
 std::int64_t ms(Duration length) { return duration_cast<milliseconds>(length).count(); }
 
@@ -90,7 +93,7 @@ void ControlDesk::turn() {
     next_review_ = now + (carefully("read the standing orders", reviews_fail_, [this] { review(); }) ? review_every : options_.heartbeat);
   }
   if (now >= next_beat_) {
-    next_beat_ = now + options_.heartbeat;
+    next_beat_ = now + beat_pause(now);
     carefully("write its heartbeat", beats_fail_, [this] { beat(); });
   }
 }
@@ -178,19 +181,35 @@ Json ControlDesk::facts() const {
           {"queues", queues},
           {"broadcasts", engine_.subscriptions().channels()},
           {"pausedQueues", paused_names()},
+          {"perTask", engine_.tallies().tasks()},
+          {"perQueue", engine_.tallies().queues()},
           {"memoryBytes", memory_bytes()},
           {"loadAvg", std::vector<double>(load, load + std::max(loads, 0))},
           {"cpuCount", sysconf(_SC_NPROCESSORS_ONLN)}};
 }
 
+Duration ControlDesk::beat_pause(SteadyTime now) const {
+  return now < watched_until_ ? std::min(watched_every_, options_.heartbeat) : options_.heartbeat;
+}
+
 void ControlDesk::beat() {
+  auto told = facts();
+  // What has come since the last time: who reads one heartbeat only knows the pace, too.
+  const auto& counters = engine_.counters();
+  const Counted now{clock_.steady(), counters.done, counters.failed, counters.retried};
+  const auto since = counted_.at == SteadyTime{} ? Duration::zero() : duration_cast<Duration>(now.at - counted_.at);
+  told["recent"] = {{"ms", ms(since)},
+                    {"completed", now.done - counted_.done},
+                    {"failed", now.failed - counted_.failed},
+                    {"retried", now.retried - counted_.retried}};
   const Heartbeat heartbeat{.node = options_.node,
                             .host = host_,
                             .name_space = options_.name_space,
                             .at = clock_.wall(),
                             .interval = options_.heartbeat,
-                            .facts = facts()};
+                            .facts = std::move(told)};
   storage_.results->put({heartbeat_record(heartbeat)});
+  counted_ = now;
 }
 
 Json ControlDesk::active() const {
@@ -209,6 +228,7 @@ Json ControlDesk::obey(const ControlRequest& request) {
   if (type == "queue_pause" || type == "queue_resume") return pause(payload);
   if (type == "queue_status") return queue_status();
   if (type == "shutdown") return shutdown(request);
+  if (type == "watch") return watch(payload);
   throw Error(Exit::usage, "this worker does not know the order '" + printable(type) + "'");
 }
 
@@ -321,6 +341,24 @@ Json ControlDesk::pause(const Json& wanted) {
 
 Json ControlDesk::queue_status() const {
   return {{"namespace", options_.name_space}, {"paused", paused_names()}, {"subscriptions", subscriptions()}};
+}
+
+/// Somebody looks on: for a while, heartbeats come more often.
+Json ControlDesk::watch(const Json& wanted) {
+  const auto length = [&](const char* key, Duration least, Duration most) {
+    const auto found = wanted.find(key);
+    if (found == wanted.end() || !found->is_number_integer()) throw Error(Exit::data, std::string("its ") + key + " is no number");
+    const auto asked = std::clamp<std::int64_t>(found->get<std::int64_t>(), 0, ms(longest_watch));
+    return std::clamp<Duration>(milliseconds{asked}, least, most);
+  };
+  const auto now = clock_.steady();
+  const auto every = length("everyMs", shortest_watch, longest_watch);
+  // Of several who look on, the one who wants most is served; one who begins gets a heartbeat at once.
+  const bool begins = now >= watched_until_;
+  watched_every_ = begins ? every : std::min(watched_every_, every);
+  watched_until_ = std::max(watched_until_, now + length("forMs", Duration::zero(), longest_watch));
+  next_beat_ = std::min(next_beat_, begins ? now : now + beat_pause(now));
+  return {{"everyMs", ms(beat_pause(now))}, {"forMs", ms(duration_cast<Duration>(watched_until_ - now))}};
 }
 
 Json ControlDesk::shutdown(const ControlRequest& request) {

@@ -49,10 +49,12 @@ class ControlDesk {
   Payload pause(const Json& wanted);
   Payload queue_status() const;
   Payload shutdown(const ControlRequest& request);
+  Payload watch(const Json& wanted);
 
   Json facts() const;
   Json active() const;
   Json subscriptions() const;
+  Duration beat_pause(SteadyTime now) const;
   std::vector<std::string> paused_names() const;
   void require_namespace(const Json& payload) const;
   void review();
@@ -78,6 +80,12 @@ class ControlDesk {
   std::unordered_map<std::string, Revocation> revocations_;
   std::vector<PausedQueue> paused_;
   std::size_t refused_orders_ = 0;
+  Duration watched_every_{};
+  SteadyTime watched_until_{};  ///< until then somebody looks on, and heartbeats come more often
+  struct Counted {
+    SteadyTime at{};
+    std::uint64_t done = 0, failed = 0, retried = 0;
+  } counted_;  ///< at the last heartbeat
 };
 
 }  // namespace stem

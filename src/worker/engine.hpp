@@ -74,6 +74,8 @@ class Engine {
   std::vector<HeldJob> held() const { return held_.view(); }
   /// As HeldJobs::revoke().
   bool revoke(const Revocation& order) { return held_.revoke(order); }
+  /// What became of the jobs of each task and queue.
+  const TaskTallies& tallies() const { return held_.unsettled().tallies(); }
   /// Takes nothing from these queues, whether it serves them or not, and puts back what no handler has begun.
   void pause(const std::vector<std::string>& queues);
   /// Returns whether it is the first time.

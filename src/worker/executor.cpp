@@ -125,13 +125,17 @@ std::optional<SignatureFault> Executor::signature_fault(const LeasedJob& job) co
 
 Outcome Executor::call(LeasedJob& job) {
   struct Busy {
-    Counters& counters;
-    explicit Busy(Counters& all) : counters(all) {
-      ++counters.busy;
-      ++counters.started;
+    ExecutorShared& shared;
+    LeasedJob& job;
+    Busy(ExecutorShared& all, LeasedJob& one) : shared(all), job(one) {
+      ++shared.counters.busy;
+      ++shared.counters.started;
     }
-    ~Busy() { --counters.busy; }
-  } busy(shared_.counters);
+    ~Busy() {
+      job.ended = shared.clock.steady();
+      --shared.counters.busy;
+    }
+  } busy(shared_, job);
   JobContext context(job, shared_.stopping, shared_.clock, shared_.nudge);
   return job.task->handler(context);
 }

@@ -40,12 +40,25 @@ std::vector<Heartbeat> Fleet::alive(const std::vector<std::string>& nodes) {
   return beats;
 }
 
-void Fleet::say(const ControlRequest& request, const std::string& channel, Duration ttl) {
-  auto envelope = to_envelope(request, channel);
-  if (signer_) signer_->sign(envelope);
-  if (to_wire(envelope).size() > longest_control_message)
-    throw Error(Exit::usage, "the order is too long for a message; give fewer at a time");
-  storage_.broker->broadcast(channel, envelope, ttl);
+/// To each node that it names, or to all.
+void Fleet::say(const ControlRequest& request, Duration ttl) {
+  std::vector<std::string> channels;
+  for (const auto& node : request.targets) channels.push_back(control_channel(name_space_, node));
+  if (channels.empty()) channels.push_back(control_channel(name_space_));
+  for (const auto& channel : channels) {
+    auto envelope = to_envelope(request, channel);
+    if (signer_) signer_->sign(envelope);
+    if (to_wire(envelope).size() > longest_control_message)
+      throw Error(Exit::usage, "the order is too long for a message; give fewer at a time");
+    storage_.broker->broadcast(channel, envelope, ttl);
+  }
+}
+
+void Fleet::tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration ttl) {
+  require_signer(signer_);
+  ControlRequest request{.id = new_id(clock_.wall()), .type = type, .targets = nodes, .payload = payload, .issued = clock_.wall()};
+  request.expires = request.issued + ttl;
+  say(request, ttl);
 }
 
 std::optional<ControlReply> Fleet::reply_of(const Broadcast& said, const std::string& request) const {
@@ -78,11 +91,7 @@ std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload
 
   std::map<Who, FleetAnswer> answers;
   for (const auto& beat : alive(nodes)) answers[{beat.node, beat.host}] = {.node = beat.node, .host = beat.host, .error = "no answer"};
-  if (nodes.empty()) {
-    say(request, control_channel(name_space_), life);
-  } else {
-    for (const auto& node : nodes) say(request, control_channel(name_space_, node), life);
-  }
+  say(request, life);
 
   const auto deadline = begun + (answers.empty() ? std::min(timeout, grace) : timeout);
   auto next_look = clock_.steady() + look_for_ended;

@@ -46,13 +46,17 @@ class Fleet {
   /// Throws Error: 69 where the broker is away, 78 if orders must be signed and cannot be.
   std::vector<FleetAnswer> ask(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration timeout);
 
+  /// Tells them as ask() does, and waits for nobody. The order ends after `ttl`.
+  void tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration ttl);
+
   StandingOrders& orders() { return orders_; }
   const std::string& name_space() const { return name_space_; }
+  Broker& broker() { return *storage_.broker; }
   Store& results() { return *storage_.results; }
 
  private:
   std::optional<ControlReply> reply_of(const Broadcast& said, const std::string& request) const;
-  void say(const ControlRequest& request, const std::string& channel, Duration ttl);
+  void say(const ControlRequest& request, Duration ttl);
 
   const Storage storage_;
   const Clock& clock_;

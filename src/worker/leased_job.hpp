@@ -42,6 +42,7 @@ struct LeasedJob {
 
   // Written by the executor before `stage` becomes finished.
   std::optional<Settlement> settlement;
+  SteadyTime ended{};  ///< when the handler had returned or thrown
 
   // Written by the handler while it runs, read by the broker thread.
   std::atomic<bool> cancelled{false};

@@ -9,6 +9,8 @@
 namespace stem {
 namespace {
 
+using End = TaskTallies::End;
+
 void log_dead(const LeasedJob& job, const DeadLetter& dead) {
   // Not the handler's thread, but of its job: whoever looks for the job in the journal finds this.
   const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
@@ -41,6 +43,12 @@ void Unsettled::write_records(const Storage& storage, Duration lease) {
   if (!records.empty()) storage.results->put(records);
 }
 
+void Unsettled::count(const LeasedJob& job, End end) {
+  std::atomic<std::uint64_t>* const counts[] = {&counters_.done, &counters_.failed, &counters_.retried, &counters_.cancelled};
+  ++*counts[static_cast<std::size_t>(end)];
+  tallies_.count(job, end);
+}
+
 void Unsettled::taken(const std::vector<Receipt>& lost) {
   const std::set<Receipt> refused(lost.begin(), lost.end());
   for (std::size_t i = 0; i < settlements_.size(); ++i) {
@@ -57,11 +65,11 @@ void Unsettled::taken(const std::vector<Receipt>& lost) {
 
 void Unsettled::count(const LeasedJob& job, const Disposition& disposition) {
   if (std::holds_alternative<Ack>(disposition)) {
-    ++(job.revoked ? counters_.cancelled : counters_.done);
+    count(job, job.revoked ? End::cancelled : End::done);
   } else if (std::holds_alternative<RetryAt>(disposition)) {
-    ++counters_.retried;
+    count(job, End::retried);
   } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {
-    ++counters_.failed;
+    count(job, End::failed);
     log_dead(job, *dead);
   }
 }
@@ -74,7 +82,7 @@ void Unsettled::count_heard(const LeasedJob& job, const Disposition& disposition
     spdlog::warn("not done here: a job of a broadcast cannot be put back");
     return;
   }
-  ++counters_.failed;
+  count(job, End::failed);
   const auto* dead = std::get_if<DeadLetter>(&disposition);
   spdlog::error("failed{}; a job of a broadcast is neither tried again nor kept as a dead letter",
                 dead ? ": " + dead->reason + ": " + dead->meta.value("error", "") : "");

@@ -5,6 +5,7 @@
 #include "storage/open.hpp"
 #include "worker/counters.hpp"
 #include "worker/leased_job.hpp"
+#include "worker/task_tallies.hpp"
 
 namespace stem {
 
@@ -16,6 +17,7 @@ class Unsettled {
   bool empty() const { return settlements_.empty(); }
   std::size_t size() const { return settlements_.size(); }
   const std::vector<Settlement>& settlements() const { return settlements_; }
+  const TaskTallies& tallies() const { return tallies_; }
   SteadyTime since() const { return since_; }  ///< when the oldest of them came; meaningless if empty
 
   /// A job that was not leased is over with it.
@@ -32,10 +34,12 @@ class Unsettled {
   void drop();
 
  private:
+  void count(const LeasedJob& job, TaskTallies::End end);
   void count(const LeasedJob& job, const Disposition& disposition);
   void count_heard(const LeasedJob& job, const Disposition& disposition);
 
   Counters& counters_;
+  TaskTallies tallies_;
   std::vector<Settlement> settlements_;
   std::vector<LeasedJob*> jobs_;  ///< in the same order
   SteadyTime since_{};

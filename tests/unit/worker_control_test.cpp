@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "core/run_times.hpp"
 #include "error_of.hpp"
 #include "worker_rig.hpp"
 
@@ -84,6 +85,63 @@ EVERY_PLACE("control: a heartbeat is there before anything else, is renewed, and
   engine.quiet();
   while (!fleet.alive().empty() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
   CHECK(fleet.alive().empty());
+}
+
+EVERY_PLACE("control: heartbeats and stats tell what became of the jobs of each task and queue, and how long they took") {
+  Rig<Place> rig;
+  rig.tasks.add("nap", [](TaskContext&) { std::this_thread::sleep_for(20ms); });
+  rig.tasks.add("fail", [](TaskContext&) -> Outcome { return Dead{"no"}; });
+  rig.start("a", {"mail", "default"});
+  for (int i = 0; i < 2; ++i) rig.end_of(rig.enqueue("nap"));
+  rig.end_of(rig.enqueue("fail", "mail"));
+  rig.end_of(rig.enqueue("nobody-knows-it", "mail"));
+  auto fleet = rig.fleet();
+  // What is settled may be counted a moment later.
+  Json stats;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  do {
+    stats = fleet.ask("stats", Json::object(), {}, patience).at(0).payload;
+  } while (stats.at("failed") != 2 && std::chrono::steady_clock::now() < deadline);
+  CHECK(stats.at("perQueue").at("default") == Json{{"done", 2}, {"failed", 0}, {"retried", 0}, {"cancelled", 0}});
+  CHECK(stats.at("perQueue").at("mail") == Json{{"done", 0}, {"failed", 2}, {"retried", 0}, {"cancelled", 0}});
+  REQUIRE(stats.at("perTask").size() == 2);  // what is not registered is no task of this worker
+  const auto& nap = stats.at("perTask").at(0);
+  CHECK(nap.at("task") == "nap");
+  CHECK(nap.at("done") == 2);
+  CHECK(nap.at("tookMs") >= 40.0);
+  const auto times = RunTimes::from(nap.at("times"));
+  CHECK(times.count() == 2);
+  CHECK(*times.quantile(0.01) > 15ms);
+  CHECK(stats.at("perTask").at(1).at("failed") == 1);
+}
+
+EVERY_PLACE("control: while somebody looks on, heartbeats come more often, with what has come since the last") {
+  Rig<Place> rig;
+  rig.config.heartbeat = 60s;
+  rig.start("a");
+  auto fleet = rig.fleet();
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  const auto next = [&] {
+    const auto before = fleet.alive().at(0).at;
+    while (fleet.alive().at(0).at == before && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
+    REQUIRE(std::chrono::steady_clock::now() < deadline);
+    return fleet.alive().at(0);
+  };
+  fleet.tell("watch", {{"everyMs", 1}, {"forMs", 5000}}, {}, 5s);
+  next();  // at once
+  rig.end_of(rig.enqueue("note"));
+  int done = 0;
+  while (done == 0) {
+    const auto beat = next();
+    CHECK(beat.interval == 60s);  // so it lives as long as before
+    CHECK(beat.facts.at("recent").at("ms") >= 240);  // not more often than that, whatever is asked for
+    done += beat.facts.at("recent").value("completed", 0);
+  }
+  CHECK(done == 1);
+  const auto answer = fleet.ask("watch", {{"everyMs", 30'000}, {"forMs", 1}}, {}, patience).at(0);
+  CHECK(answer.payload.at("everyMs") == 250);  // who wants it most often is served
+  CHECK(fleet.ask("watch", {{"everyMs", "often"}, {"forMs", 1}}, {}, patience).at(0).kind == Kind::refused);
+  CHECK(fleet.ask("watch", {{"everyMs", 1000}}, {}, patience).at(0).kind == Kind::refused);
 }
 
 EVERY_PLACE("control: a revoked job is cancelled, also by a worker that starts later") {
