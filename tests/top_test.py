@@ -337,6 +337,16 @@ def lost(checks, stem, module, directory):
             redis.send_signal(signal.SIGCONT)
             checks.check("top: a broker that hangs is told of, and does not keep it from ending",
                          [] if hangs and ended == 0 and screen.restored() and time.monotonic() - began < 4 else [f"{hangs} {ended}", screen.text()])
+            redis.send_signal(signal.SIGSTOP)
+            with Screen(fleet) as early:
+                pid = early.pid()
+                until(lambda: open(f"/proc/{pid}/comm", encoding="ascii").read().strip() == "stem")
+                blocked = until(lambda: "SigBlk:\t0000000000000000" not in open(f"/proc/{pid}/status", encoding="ascii").read())
+                began = time.monotonic()
+                os.kill(pid, signal.SIGINT)
+                ended = early.ended()
+                checks.check("top: so it is before there is a screen", [] if blocked and ended == 0 and time.monotonic() - began < 4 else [f"{blocked} {ended}", early.said()])
+            redis.send_signal(signal.SIGCONT)
     finally:
         redis.kill()
         redis.wait()

@@ -106,7 +106,11 @@ void FleetWatcher::watch(const std::shared_ptr<State>& state, WatchedFleet look,
         news.unasked = look.unasked();
       });
     } catch (const std::exception& error) {
-      tell([&](News& news) { news.fault = error.what(); });
+      const auto* const known = dynamic_cast<const Error*>(&error);
+      tell([&](News& news) {
+        news.fault = error.what();
+        news.code = known ? known->code() : Exit::software;
+      });
     }
     next = Clock::system().steady() + interval;
   }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stem/error.hpp>
 #include <string>
 #include <thread>
 #include <vector>
@@ -46,6 +47,7 @@ class FleetWatcher {
   struct News {
     std::optional<FleetSample> sample;  ///< a newer one
     std::string fault;                  ///< why there is none
+    Exit code = Exit::ok;               ///< what kind of fault
     std::string said;                   ///< what became of an order
     std::string unasked;
   };

@@ -43,11 +43,16 @@ bool runs(const NodeOutcome& outcome, Verb verb) {
 
 std::string plain(const std::string& text) {
   std::string line;
-  for (const char c : text)
-    if (c == '\t')
+  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool second_set = byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) < 0xa0;  // some terminals obey these, too
+    if (second_set)
+      ++i;
+    else if (byte(i) == '\t')
       line += ' ';
-    else if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f)
-      line += c;
+    else if (byte(i) >= 0x20 && byte(i) != 0x7f)
+      line += text[i];
+  }
   return line;
 }
 

@@ -243,6 +243,23 @@ class LiveScreen {
   int signal_ = 0;
 };
 
+/// What the first look has found; nothing, if a signal came before, which is `ended_by` then. What is wrong from the start is a
+/// message and an exit status, not a screen.
+std::optional<FleetSample> first_look(FleetWatcher& watcher, const Signals& signals, int& ended_by) {
+  while (true) {
+    pollfd fds[] = {{signals.fd(), POLLIN, 0}, {watcher.fd(), POLLIN, 0}};
+    poll(fds, 2, -1);
+    while (const int number = signals.take())
+      if (number == SIGTSTP)
+        kill(getpid(), SIGSTOP);
+      else if (number != SIGWINCH && number != SIGCONT)
+        return ended_by = number, std::nullopt;
+    auto news = watcher.take_news();
+    if (!news.fault.empty()) throw Error(news.code, news.fault);
+    if (news.sample) return news.sample;
+  }
+}
+
 std::string title_of(const Config& config, const Common& common) {
   const auto url = config.broker_url.empty() ? default_url(load_environment(common)) : config.broker_url;
   return "stem top  " + config.name_space + "  " + redacted_url(url);
@@ -259,19 +276,17 @@ int top(const Options& options, const Common& common) {
   bool all_ended = true;
   {
     const Signals signals;  // before any thread is begun
-    const auto fleet = std::make_shared<Fleet>(open_fleet(config));
-    // What is wrong from the start is a message and an exit status, not a screen.
-    const auto first = WatchedFleet(fleet, options.workers, options.interval).take();
-    std::string why;
-    const auto terminal = Terminal::open(!common.no_color && std::getenv("NO_COLOR") == nullptr, why);
-    if (terminal) {
-      FleetWatcher watcher(fleet, options.workers, options.interval);
-      signal = LiveScreen(*terminal, watcher, signals, title_of(config, common), first).run();
-      all_ended = watcher.stop(patience);
-    } else {
-      std::cerr << "stem top: " << plain(why) << "; plain lines it is\n";
-      signal = -1;
+    FleetWatcher watcher(std::make_shared<Fleet>(open_fleet(config)), options.workers, options.interval);
+    if (const auto first = first_look(watcher, signals, signal)) {
+      std::string why;
+      if (const auto terminal = Terminal::open(!common.no_color && std::getenv("NO_COLOR") == nullptr, why)) {
+        signal = LiveScreen(*terminal, watcher, signals, title_of(config, common), *first).run();
+      } else {
+        std::cerr << "stem top: " << plain(why) << "; plain lines it is\n";
+        signal = -1;
+      }
     }
+    all_ended = watcher.stop(patience);
   }
   if (signal == -1) return show_blocks(std::make_shared<Fleet>(open_fleet(config)), options, common);
   if (signal != 0 && signal != SIGINT) {

@@ -39,6 +39,7 @@ TEST_CASE("fleet view: what a worker says may be anything, and does not disturb 
   const Json odd{{"text", "a\x1b[31m\nb"}, {"list", {"x", 1, "y\tz"}}, {"length", -5}, {"bytes", "many"}, {"number", 1.5}};
   CHECK(text_cell(odd, "text") == "a[31mb");
   CHECK(list_cell(odd, "list") == "x,y z");
+  CHECK(text_cell({{"text", "\xc2\x9b" "31m \xc3\xa9\xc2\xa0\xc2"}}, "text") == "31m \xc3\xa9\xc2\xa0\xc2");  // CSI in one character
   CHECK(list_cell(odd, "text") == "-");
   CHECK(length_cell(odd, "length") == "0.0s");
   CHECK(bytes_cell(odd, "bytes") == "-");
