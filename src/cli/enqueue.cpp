@@ -12,11 +12,12 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string task, args = "{}", args_from, queue, id, eta;
+  std::string task, args = "{}", args_from, queue, id, eta, expires_at, unique_key, unique_until = "ended";
   int priority = 0;
   std::optional<int> max_retries;
-  Duration delay{}, timeout = std::chrono::seconds{60};
-  bool wait = false;
+  std::optional<double> retry_factor;
+  Duration delay{}, expires{}, result_ttl{}, unique_for{}, retry_base{}, retry_cap{}, timeout = std::chrono::seconds{60};
+  bool wait = false, ignore_result = false;
 };
 
 /// Jobs of one commit when many are read from a file.
@@ -42,7 +43,38 @@ EnqueueOptions job_options(const Options& options) {
   job.max_retries = options.max_retries;
   if (options.delay > Duration::zero()) job.delay = options.delay;
   if (!options.eta.empty()) job.eta = parse_time(options.eta);
+  const auto given = [](Duration length) { return length > Duration::zero() ? std::optional(length) : std::nullopt; };
+  job.expires = given(options.expires);
+  if (!options.expires_at.empty()) job.expires_at = parse_time(options.expires_at);
+  job.result_ttl = given(options.result_ttl);
+  job.ignore_result = options.ignore_result;
+  job.unique_for = given(options.unique_for);
+  job.unique_key = options.unique_key;
+  job.unique_until = options.unique_until == "window" ? UniqueUntil::window : UniqueUntil::ended;
+  if (given(options.retry_base) || given(options.retry_cap) || options.retry_factor) {
+    RetryPolicy policy;
+    policy.base = given(options.retry_base).value_or(policy.base);
+    policy.cap = given(options.retry_cap).value_or(std::max(policy.cap, policy.base));
+    policy.factor = options.retry_factor.value_or(policy.factor);
+    try {
+      policy.validate();
+    } catch (const Error& error) {
+      throw Error(Exit::usage, error.what());
+    }
+    job.retry = policy;
+  }
   return job;
+}
+
+void tell(const Enqueued& enqueued, const Options& options, const Common& common) {
+  if (common.json) {
+    Json json{{"id", enqueued.id}, {"task", options.task}};
+    if (options.unique_for > Duration::zero()) json["duplicate"] = enqueued.duplicate;
+    std::cout << json << '\n';
+    return;
+  }
+  std::cout << enqueued.id << std::endl;
+  if (enqueued.duplicate) std::cerr << "stem enqueue: not enqueued: job " << enqueued.id << " has the same unique key\n";
 }
 
 /// One job a line. Lines are checked before the batch they are in is sent; what was sent before a bad line is
@@ -64,12 +96,7 @@ int enqueue_lines(const Options& options, const Common& common, Stem& stem) {
   std::vector<Job> jobs;
   std::size_t line_number = 0, sent = 0;
   const auto send = [&] {
-    for (const auto& id : stem.enqueue(jobs)) {
-      if (common.json)
-        std::cout << Json{{"id", id}, {"task", options.task}} << '\n';
-      else
-        std::cout << id << '\n';
-    }
+    for (const auto& one : stem.submit(jobs)) tell(one, options, common);
     sent += jobs.size();
     jobs.clear();
   };
@@ -101,6 +128,7 @@ void check(const Options& options) {
   envelope.queue = options.queue.empty() ? envelope.queue : options.queue;
   envelope.priority = options.priority;
   validate(envelope);
+  if (options.wait && options.ignore_result) throw Error(Exit::usage, "--wait waits for what --ignore-result leaves out");
 }
 
 int enqueue(const Options& options, const Common& common) {
@@ -109,12 +137,9 @@ int enqueue(const Options& options, const Common& common) {
   const auto job = job_options(options);
   Stem stem(load_config(common));
   if (!options.args_from.empty()) return enqueue_lines(options, common, stem);
-  const auto id = stem.enqueue(options.task, args, job);
-  if (options.wait) return print_result(id, stem.wait(id, options.timeout), common.json);
-  if (common.json)
-    std::cout << Json{{"id", id}, {"task", options.task}} << '\n';
-  else
-    std::cout << id << '\n';
+  const auto one = stem.submit({{options.task, args, job}}).front();
+  if (options.wait) return print_result(one.id, stem.wait(one.id, options.timeout), common.json);
+  tell(one, options, common);
   return 0;
 }
 
@@ -133,10 +158,28 @@ Work define_enqueue(CLI::App& app, Common& common) {
   app.add_option("--max-retries", options->max_retries, "retries beyond the first run")
       ->type_name("N")
       ->check(between(0, 1000000));
+  add_duration(app, "--retry-base", options->retry_base, "delay before the first retry (the task's)");
+  add_duration(app, "--retry-cap", options->retry_cap, "the longest delay before a retry (5m)");
+  app.add_option("--retry-factor", options->retry_factor, "how the delay grows from retry to retry (2)")->type_name("X");
   add_duration(app, "--delay", options->delay, "not before this time has passed");
   app.add_option("--eta", options->eta, "not before this instant, ISO 8601")
       ->type_name("TIME")
       ->excludes("--delay");
+  add_duration(app, "--expires", options->expires, "cancelled if it has not begun this long after it may");
+  app.add_option("--expires-at", options->expires_at, "cancelled if it has not begun by this instant, ISO 8601")
+      ->type_name("TIME")
+      ->excludes("--expires");
+  add_duration(app, "--result-ttl", options->result_ttl, "how long its record is kept (STEM_RESULT_TTL)");
+  app.add_flag("--ignore-result", options->ignore_result, "keep no record of a success");
+  auto* const unique = add_duration(app, "--unique-for", options->unique_for,
+                                    "not enqueued while another job of its key is there, for this long at most");
+  app.add_option("--unique-key", options->unique_key, "the key, within the task (a hash of the arguments)")
+      ->type_name("TEXT")
+      ->needs(unique);
+  app.add_option("--unique-until", options->unique_until, "hold the key until the job has ended, or for the whole window (ended)")
+      ->type_name("ended|window")
+      ->check(CLI::IsMember({"ended", "window"}).description(""))
+      ->needs(unique);
   app.add_option("--id", options->id,
                  "the job's id; one that waits or runs already is left as it is, a dead one replaced")
       ->type_name("ID");

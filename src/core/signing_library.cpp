@@ -52,6 +52,7 @@ SigningLibrary load() {
   STEM_FIND(EVP_DigestSign);
   STEM_FIND(EVP_DigestVerifyInit);
   STEM_FIND(EVP_DigestVerify);
+  STEM_FIND(EVP_Q_digest);
 #undef STEM_FIND
   return library;
 }

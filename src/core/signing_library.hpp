@@ -6,7 +6,7 @@
 
 namespace stem {
 
-/// The functions of OpenSSL's libcrypto that signing takes, by their own names. The library is loaded by the first
+/// The functions of OpenSSL's libcrypto that signing and unique keys take, by their own names. The library is loaded by the first
 /// call of signing_library(), and stays: a process that neither signs nor verifies does without its 1 to 2 ms at the
 /// start and its 0.4 MiB of private memory.
 struct SigningLibrary {
@@ -32,6 +32,7 @@ struct SigningLibrary {
   decltype(&::EVP_DigestSign) EVP_DigestSign;
   decltype(&::EVP_DigestVerifyInit) EVP_DigestVerifyInit;
   decltype(&::EVP_DigestVerify) EVP_DigestVerify;
+  decltype(&::EVP_Q_digest) EVP_Q_digest;
 };
 
 /// Thread-safe. Throws Error (exit 78) if the library is not installed, or lacks a function.

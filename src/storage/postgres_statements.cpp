@@ -175,9 +175,10 @@ const PostgresStatement hear{"hear", R"(
   SELECT number, wire FROM message WHERE channel = $1::text AND number > $2::bigint AND expires > $3::bigint
   ORDER BY number LIMIT $4::bigint)"};
 
-// $1 key, $2 now, $3 version. Nobody writes the value until the transaction ends.
+// $1 key, $2 now, $3 version. Nobody writes the value until the transaction ends; and two who are going to wait in line, not
+// for each other.
 const PostgresStatement guard{"guard", "SELECT 1 FROM entry WHERE key = $1::text AND version = $3::bigint "
-                                       "AND (expires IS NULL OR expires > $2::bigint) FOR SHARE"};
+                                       "AND (expires IS NULL OR expires > $2::bigint) FOR NO KEY UPDATE"};
 // $1 key, $2 now. What has expired is as good as absent, and keeps others from writing the key until the transaction ends.
 const PostgresStatement guard_absent{"guard_absent", R"(
   INSERT INTO entry AS e(key, version, expires, value) VALUES($1::text, nextval('version'), 0, '')

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/json_text.hpp"
+#include "core/wishes.hpp"
 
 namespace stem {
 namespace {
@@ -36,11 +37,24 @@ std::string result_key(const std::string& id) {
 }
 
 int allowed_retries(const Envelope& envelope, const TaskOptions& options) {
-  if (const auto policy = envelope.meta.find("stem.retryPolicy");
-      policy != envelope.meta.end() && policy->is_object())
-    if (const auto asked = policy->find("maxRetries"); asked != policy->end() && asked->is_number_integer())
-      return static_cast<int>(std::clamp<std::int64_t>(asked->get<std::int64_t>(), 0, 1000000));
+  if (const auto asked = wishes_of(envelope).max_retries) return *asked;
   return options.max_retries.value_or(envelope.max_retries);
+}
+
+RetryPolicy retry_policy(const Envelope& envelope, const TaskOptions& options, const AttemptRules& rules) {
+  if (const auto asked = wishes_of(envelope).retry) return *asked;
+  return options.retry.value_or(rules.retry);
+}
+
+std::optional<WallTime> expiry(const Envelope& envelope, const TaskOptions& options) {
+  if (const auto asked = wishes_of(envelope).expires) return asked;
+  // An envelope that does not say when it was made has no age.
+  if (!options.expires || envelope.enqueued_at == WallTime{}) return std::nullopt;
+  return std::max(envelope.enqueued_at, envelope.not_before.value_or(WallTime{})) + *options.expires;
+}
+
+bool ignores_result(const Envelope& envelope, const TaskOptions& options) {
+  return options.ignore_result || wishes_of(envelope).ignore_result;
 }
 
 Settlement settle_dead(const Delivery& delivery, const std::string& task, const std::string& reason,
@@ -86,9 +100,8 @@ Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, co
   if (delivery.attempt >= allowed_retries(envelope, options))
     return settle_dead(delivery, envelope.name, "max-retries-exhausted", std::move(failure), times, rules);
 
-  const auto& policy = options.retry ? *options.retry : rules.retry;
-  const auto wait =
-      delay ? std::clamp(*delay, Duration::zero(), longest_delay) : policy.delay(delivery.attempt, random);
+  const auto wait = delay ? std::clamp(*delay, Duration::zero(), longest_delay)
+                          : retry_policy(envelope, options, rules).delay(delivery.attempt, random);
   auto meta = base_meta(delivery, envelope.name, times, rules);
   meta.text("failedAt", format_time(times.ended));
   meta.number("retryDelayMs", duration_cast<milliseconds>(wait).count());
@@ -116,6 +129,26 @@ Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, co
   // its queue.
   const auto delay = std::clamp<Duration>(std::get<PutBack>(outcome).delay, milliseconds{100}, longest_delay);
   return {delivery.receipt, Release{times.ended + delay}, std::nullopt};
+}
+
+Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired, const AttemptTimes& times,
+                          const AttemptRules& rules) {
+  auto meta = base_meta(delivery, task, times, rules);
+  meta.boolean("stem.expired", true);
+  meta.text("expiredAt", format_time(expired)).text("cancelledAt", format_time(times.ended));
+  return {delivery.receipt, Ack{},
+          record(delivery, TaskState::cancelled, nullptr,
+                 Failure{"TaskExpired", "it was to begin by " + format_time(expired), false}, std::move(meta), rules)};
+}
+
+void shape_record(Settlement& settlement, const Envelope& envelope, const TaskOptions& options, bool needed) {
+  if (!settlement.record) return;
+  const auto wishes = wishes_of(envelope);
+  if (const auto& ttl = wishes.result_ttl ? wishes.result_ttl : options.result_ttl; ttl && *ttl > Duration{})
+    settlement.record->ttl = *ttl;
+  // A job that was retried must not leave a record behind that says so after its success.
+  const bool dead = std::holds_alternative<DeadLetter>(settlement.disposition);
+  if (!needed && !dead && (options.ignore_result || wishes.ignore_result)) settlement.record.reset();
 }
 
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

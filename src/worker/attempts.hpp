@@ -23,6 +23,15 @@ struct AttemptRules {
 /// `stem.retryPolicy.maxRetries`), else what the task says, else the envelope.
 int allowed_retries(const Envelope& envelope, const TaskOptions& options);
 
+/// When a failed attempt is tried again: what the producer asked for, else what the task says, else the worker's own.
+RetryPolicy retry_policy(const Envelope& envelope, const TaskOptions& options, const AttemptRules& rules);
+
+/// When the job is too late to begin; empty = never. Throws Error as wishes_of().
+std::optional<WallTime> expiry(const Envelope& envelope, const TaskOptions& options);
+
+/// Whether no record of a success is kept.
+bool ignores_result(const Envelope& envelope, const TaskOptions& options);
+
 /// When an attempt began and ended, for the record.
 struct AttemptTimes {
   std::optional<WallTime> started;
@@ -52,6 +61,14 @@ Settlement settle_forged(const Delivery& delivery, const std::string& task, cons
 /// For a job that was revoked: it is over, and its record says so.
 Settlement settle_cancelled(const Delivery& delivery, const std::string& task, const Revocation& revocation,
                             const AttemptTimes& times, const AttemptRules& rules);
+
+/// For a job that was to have begun by `expired`.
+Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired, const AttemptTimes& times,
+                          const AttemptRules& rules);
+
+/// Keeps the settlement's record for as long as the job asks for, or not at all, if it ignores its result; of those whose
+/// record others read (`needed`) in any case.
+void shape_record(Settlement& settlement, const Envelope& envelope, const TaskOptions& options, bool needed);
 
 /// The record of a job that is running, with how far it says it is.
 StoreWrite progress_record(const Delivery& delivery, const std::string& task, const AttemptTimes& times,

@@ -175,6 +175,8 @@ Json ControlDesk::facts() const {
           {"failed", counters.failed.load()},
           {"retried", counters.retried.load()},
           {"cancelled", counters.cancelled.load()},
+          {"expired", counters.expired.load()},
+          {"limited", counters.limited.load()},
           {"lost", counters.lost.load()},
           {"forged", counters.forged.load()},
           {"refusedOrders", listener_.refused()},

@@ -38,6 +38,8 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               options_.signer,
               options_.soft_time_limit,
               options_.hard_time_limit,
+              JobInputs{storage_},
+              {*storage_.results, clock_, options_.name_space},
               {},
               {},
               [this] { wake_.set(); }},
@@ -46,6 +48,7 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
       desk_(std::make_unique<ControlDesk>(*this, options_, tasks, storage_, clock)),
       listener_(*storage_.broker, subscriptions_, clock),
       held_(options_, shared_, clock, wake_),
+      canvas_(storage_, clock_, options_.signer, options_.rules.result_ttl, options_.lease),
       prefetch_(options_, shared_.counters) {}
 
 Engine::~Engine() {
@@ -138,6 +141,7 @@ void Engine::turn() {
   renew();
   exchange();
   listen();
+  tidy();
   forget();
   announce(false);
 }
@@ -252,11 +256,13 @@ void Engine::exchange() {
   last_exchange_ = now;
 
   const bool ok = ask([&] {
+    canvas_.enter(unsettled);
     if (!storage_.broker->keeps_records_of(*storage_.results))
       unsettled.write_records(storage_, options_.lease);
     auto answer = storage_.broker->exchange(unsettled.settlements(), wanted);
     if (!unsettled.empty()) announcement_due_ = true;
     unsettled.taken(answer.lost);
+    canvas_.settled(answer.lost);
     const bool full = answer.deliveries.size() == wanted.limit;
     deliver(std::move(answer.deliveries), true);
     if (wanted.limit > 0 && !full) {
@@ -275,6 +281,11 @@ void Engine::exchange() {
     ask([&] { swept = storage_.results->sweep(); });
     next_sweep_ = now + (swept > 0 ? milliseconds{100} : duration_cast<milliseconds>(sweep_every));
   }
+}
+
+/// Some of what nobody will read any more, between other work.
+void Engine::tidy() {
+  if (canvas_.untidy()) ask([&] { canvas_.tidy(); });
 }
 
 /// What was said to everyone: not faster than it is run.
@@ -342,6 +353,7 @@ void Engine::rest() {
     if (room() > 0) at_most(std::max(listener_.next(), next_try));
     if (!look_ && next_look_) at_most(*next_look_);
   }
+  if (canvas_.untidy()) at_most(std::max(next_try, now));
   if (announcement_due_) at_most(next_announcement_);
   if (phase_ != Phase::halted) at_most(std::max(desk_->next(), next_try));
 

@@ -13,6 +13,7 @@
 #include "storage/open.hpp"
 #include "worker/broadcast_listener.hpp"
 #include "worker/broker_link.hpp"
+#include "worker/canvas_book.hpp"
 #include "worker/engine_options.hpp"
 #include "worker/held_jobs.hpp"
 #include "worker/prefetch.hpp"
@@ -97,6 +98,7 @@ class Engine {
   void renew();
   void exchange();
   void listen();
+  void tidy();
   void forget();
   void rest();
 
@@ -127,6 +129,7 @@ class Engine {
   std::unique_ptr<ControlDesk> desk_;
   BroadcastListener listener_;
   HeldJobs held_;
+  CanvasBook canvas_;
   Prefetch prefetch_;
   SteadyTime last_exchange_{}, next_renewal_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken

@@ -11,6 +11,7 @@
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
 #include "core/signing_text.hpp"
+#include "core/wishes.hpp"
 #include "worker/job_context.hpp"
 
 namespace stem {
@@ -45,6 +46,7 @@ std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallb
 void Executor::run(LeasedJob& job) {
   auto settlement = attempt(job);
   if (job.stage == LeasedJob::Stage::abandoned) return;
+  if (job.task) shape_record(settlement, job.envelope, job.task->options, job.canvas || job.unrun == LeasedJob::Unrun::expired);
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
   if (job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished)) {
@@ -62,22 +64,28 @@ Settlement Executor::attempt(LeasedJob& job) {
   const auto now = [&] { return AttemptTimes{job.started_at, shared_.clock.wall()}; };
   job.started_at = shared_.clock.wall();
 
-  if (rules.max_deliveries > 0 && job.delivery.deliveries > rules.max_deliveries)
+  if (rules.max_deliveries > 0 && job.delivery.deliveries > rules.max_deliveries) {
+    job.canvas = read_canvas_part(job.delivery, shared_.signer);
     return settle_dead(
         job.delivery, "", "max-deliveries-exceeded",
         {"max-deliveries-exceeded", "handed out " + std::to_string(job.delivery.deliveries - 1) +
                                         " times without an end; its workers were lost"},
         now(), rules);
+  }
+  std::optional<CanvasPart> canvas;
   try {
     job.envelope = envelope_from_wire(job.delivery.wire);
+    canvas = canvas_part(job.envelope);
+    wishes_of(job.envelope);
   } catch (const Error& error) {
     return settle_dead(job.delivery, "", "malformed-envelope", {"malformed-envelope", error.what()}, now(),
                        rules);
   }
-  if (const auto fault = signature_fault(job)) {
+  if (const auto fault = signature_fault(job.envelope, job.delivery, shared_.signer)) {
     ++shared_.counters.forged;
     return settle_forged(job.delivery, job.envelope.name, *fault, now(), rules);
   }
+  if (canvas) job.canvas = std::make_unique<const CanvasPart>(std::move(*canvas));
   job.task = shared_.tasks.find(job.envelope.name);
   if (!job.task)
     return settle_dead(
@@ -85,6 +93,8 @@ Settlement Executor::attempt(LeasedJob& job) {
         {"unregistered-task", "no task '" + printable(job.envelope.name) + "' on node " + rules.node}, now(),
         rules);
 
+  job.ignore_result = ignores_result(job.envelope, job.task->options);
+  if (auto settlement = hindrance(job)) return std::move(*settlement);
   job.started = shared_.clock.steady();
   if (const auto soft = limit(job.task->options.soft_time_limit, shared_.soft_time_limit))
     job.soft_deadline = job.started + *soft;
@@ -99,7 +109,9 @@ Settlement Executor::attempt(LeasedJob& job) {
   const double chance = std::uniform_real_distribution<>{0.0, 1.0}(random_);
   const LogScope scope(job.envelope.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
   try {
-    return settle_outcome(job.delivery, job.envelope, job.task->options, call(job), now(), rules, chance);
+    auto outcome = call(job);
+    if (auto* done = std::get_if<Done>(&outcome); done && job.ignore_result) done->value = nullptr;
+    return settle_outcome(job.delivery, job.envelope, job.task->options, std::move(outcome), now(), rules, chance);
   } catch (...) {
     auto failure = failure_now();
     spdlog::warn("attempt {} of {} failed: {}: {}", job.delivery.attempt + 1, job.envelope.name, failure.type,
@@ -109,18 +121,60 @@ Settlement Executor::attempt(LeasedJob& job) {
   }
 }
 
-std::optional<SignatureFault> Executor::signature_fault(const LeasedJob& job) const {
-  if (!shared_.signer) return std::nullopt;
-  if (auto fault = shared_.signer->verify(job.envelope)) return fault;
+std::optional<Settlement> Executor::hindrance(LeasedJob& job) {
+  const auto& delivery = job.delivery;
+  const auto& options = job.task->options;
+  const auto late = expiry(job.envelope, options);
+  if (late && job.started_at >= *late) {
+    const LogScope scope(job.envelope.id, job.envelope.name, delivery.queue, delivery.attempt);
+    spdlog::info("cancelled: it was to begin by {}", format_time(*late));
+    job.unrun = LeasedJob::Unrun::expired;
+    return settle_expired(delivery, job.envelope.name, *late, {std::nullopt, job.started_at}, shared_.rules);
+  }
+  // What everyone hears cannot wait, and belongs to no others.
+  if (!job.leased) return std::nullopt;
+  if (!job.canvas && !options.rate_limit && !job.envelope.meta.contains("stem.unique.key")) return std::nullopt;
+  try {
+    if (shared_.inputs.repeats(job)) {
+      job.unrun = LeasedJob::Unrun::repeated;
+      return Settlement{delivery.receipt, Ack{}, std::nullopt};
+    }
+    if (auto missing = shared_.inputs.read(job); !missing.empty())
+      return settle_dead(delivery, job.envelope.name, "canvas-forgotten", {"canvas-forgotten", std::move(missing)},
+                         {std::nullopt, shared_.clock.wall()}, shared_.rules);
+    if (!options.rate_limit) return std::nullopt;
+    const auto turn = shared_.rates.pass(job.envelope.name, *options.rate_limit);
+    if (!turn) return std::nullopt;
+    job.unrun = LeasedJob::Unrun::limited;
+    return Settlement{delivery.receipt, Release{*turn}, std::nullopt};
+  } catch (const Error& error) {
+    // The broker's link tells of what lasts, and this happens once a job.
+    spdlog::debug("{} waits: {}", job.envelope.id, error.what());
+    return Settlement{delivery.receipt, Release{shared_.clock.wall() + std::chrono::seconds{1}}, std::nullopt};
+  }
+}
+
+std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery, const std::optional<PayloadSigner>& signer) {
+  if (!signer) return std::nullopt;
+  if (auto fault = signer->verify(envelope)) return fault;
   // What the broker keeps beside the envelope is not signed: a job that was copied under another id, or into the queue of
   // more powerful workers, carries a signature that is right.
-  if (job.envelope.id != job.delivery.id)
-    return SignatureFault{"it was signed as the job " + printable(job.envelope.id),
-                          job.envelope.headers.at(signature_key_header)};
-  if (job.envelope.queue != job.delivery.queue)
-    return SignatureFault{"it was signed for the queue " + printable(job.envelope.queue),
-                          job.envelope.headers.at(signature_key_header)};
+  if (envelope.id != delivery.id)
+    return SignatureFault{"it was signed as the job " + printable(envelope.id), envelope.headers.at(signature_key_header)};
+  if (envelope.queue != delivery.queue)
+    return SignatureFault{"it was signed for the queue " + printable(envelope.queue), envelope.headers.at(signature_key_header)};
   return std::nullopt;
+}
+
+std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery, const std::optional<PayloadSigner>& signer) {
+  try {
+    const auto envelope = envelope_from_wire(delivery.wire);
+    if (signature_fault(envelope, delivery, signer)) return nullptr;
+    auto part = canvas_part(envelope);
+    return part ? std::make_unique<const CanvasPart>(std::move(*part)) : nullptr;
+  } catch (const Error&) {
+    return nullptr;
+  }
 }
 
 Outcome Executor::call(LeasedJob& job) {

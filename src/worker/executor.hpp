@@ -7,7 +7,9 @@
 
 #include "worker/attempts.hpp"
 #include "worker/counters.hpp"
+#include "worker/job_inputs.hpp"
 #include "worker/leased_job.hpp"
+#include "worker/rate_gate.hpp"
 
 namespace stem {
 
@@ -18,6 +20,8 @@ struct ExecutorShared {
   AttemptRules rules;
   std::optional<PayloadSigner> signer;                ///< jobs that it does not verify are dead; none = all are run
   Duration soft_time_limit, hard_time_limit;  ///< where a task has none of its own; 0 = none
+  JobInputs inputs;
+  RateGate rates;
   Counters counters;
   std::atomic<bool> stopping{false};  ///< handlers are asked to return
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
@@ -35,11 +39,18 @@ class Executor {
 
  private:
   Settlement attempt(LeasedJob& job);
-  std::optional<SignatureFault> signature_fault(const LeasedJob& job) const;
+  /// What a job that is sound comes to without being run: it is too late, its turn has not come, …
+  std::optional<Settlement> hindrance(LeasedJob& job);
   Outcome call(LeasedJob& job);
 
   ExecutorShared& shared_;
   std::minstd_rand random_;
 };
+
+/// Why the job is not what a holder of the keys signed for this place; empty without a signer.
+std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery, const std::optional<PayloadSigner>& signer);
+
+/// What others wait for a job that no executor has read; null if nobody does, or it cannot be believed.
+std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery, const std::optional<PayloadSigner>& signer);
 
 }  // namespace stem

@@ -38,6 +38,7 @@ void HeldJobs::release(LeasedJob& job, WallTime due) {
 /// Settles a job that was revoked.
 void HeldJobs::end_revoked(LeasedJob& job) {
   const bool begun = job.stage != Stage::given_back;
+  if (!begun) job.canvas = read_canvas_part(job.delivery, options_.signer);
   const auto task = begun ? job.envelope.name : task_of(job.delivery);
   const LogScope scope(job.delivery.id, task, job.delivery.queue, job.delivery.attempt);
   spdlog::info("cancelled: revoked{}{}", job.revoked->requester.empty() ? "" : " by " + printable(job.revoked->requester),
@@ -141,10 +142,11 @@ bool HeldJobs::expire() {
       end_revoked(*job);
       continue;
     }
-    decide(*job,
-           settle_failure(job->delivery, job->envelope, job->task->options,
-                          {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
-                          std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5));
+    auto settlement = settle_failure(job->delivery, job->envelope, job->task->options,
+                                     {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
+                                     std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5);
+    shape_record(settlement, job->envelope, job->task->options, job->canvas != nullptr);
+    decide(*job, std::move(settlement));
   }
   return any;
 }

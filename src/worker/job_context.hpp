@@ -23,6 +23,8 @@ class JobContext final : public TaskContext {
   int max_retries() const override;
   const Json& args() const override { return job_.envelope.args; }
   const std::map<std::string, std::string>& headers() const override { return job_.envelope.headers; }
+  const Result* previous() const override { return job_.previous ? &*job_.previous : nullptr; }
+  const std::vector<Json>& chord_results() const override { return job_.chord_results; }
   spdlog::logger& log() override;
   void heartbeat() override;
   void extend_lease(Duration length) override;

@@ -7,6 +7,7 @@
 #include <stem/task.hpp>
 #include <string>
 
+#include "core/canvas_part.hpp"
 #include "core/revocation.hpp"
 #include "storage/broker.hpp"
 
@@ -31,16 +32,24 @@ struct LeasedJob {
   bool settled = false;   ///< its lease has been ended, or is lost
   bool returned = false;  ///< no executor has it any more
   std::unique_ptr<const Revocation> revoked;  ///< set: it ends as cancelled, whatever its handler says
+  /// What others wait for it, once it can be believed. Also set here for a job that no executor has read.
+  std::unique_ptr<const CanvasPart> canvas;
   SteadyTime renewed_at{};  ///< when its lease was last renewed at the handler's wish, or taken
 
   // Written by the executor before `stage` becomes running, constant from then on.
   Envelope envelope;
   const Registry::Task* task = nullptr;
+  bool ignore_result = false;
+  std::optional<Result> previous;  ///< what became of the job that this one follows
+  std::vector<Json> chord_results;
   WallTime started_at{};
   SteadyTime started{};
   std::optional<SteadyTime> soft_deadline, hard_deadline;
 
   // Written by the executor before `stage` becomes finished.
+  /// Why its handler was not called although it is settled.
+  enum class Unrun { no, expired, repeated, limited };
+  Unrun unrun = Unrun::no;
   std::optional<Settlement> settlement;
   SteadyTime ended{};  ///< when the handler had returned or thrown
 

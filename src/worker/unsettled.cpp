@@ -65,9 +65,11 @@ void Unsettled::taken(const std::vector<Receipt>& lost) {
 
 void Unsettled::count(const LeasedJob& job, const Disposition& disposition) {
   if (std::holds_alternative<Ack>(disposition)) {
-    count(job, job.revoked ? End::cancelled : End::done);
+    count_end(job);
   } else if (std::holds_alternative<RetryAt>(disposition)) {
     count(job, End::retried);
+  } else if (std::holds_alternative<Release>(disposition)) {
+    if (job.unrun == LeasedJob::Unrun::limited) ++counters_.limited;
   } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {
     count(job, End::failed);
     log_dead(job, *dead);
@@ -86,6 +88,14 @@ void Unsettled::count_heard(const LeasedJob& job, const Disposition& disposition
   const auto* dead = std::get_if<DeadLetter>(&disposition);
   spdlog::error("failed{}; a job of a broadcast is neither tried again nor kept as a dead letter",
                 dead ? ": " + dead->reason + ": " + dead->meta.value("error", "") : "");
+}
+
+void Unsettled::count_end(const LeasedJob& job) {
+  if (job.revoked) return count(job, End::cancelled);
+  if (job.unrun == LeasedJob::Unrun::no) return count(job, End::done);
+  if (job.unrun != LeasedJob::Unrun::expired) return;
+  ++counters_.expired;
+  tallies_.count(job, End::cancelled);
 }
 
 void Unsettled::drop() {

@@ -18,6 +18,7 @@ class Unsettled {
   std::size_t size() const { return settlements_.size(); }
   const std::vector<Settlement>& settlements() const { return settlements_; }
   const TaskTallies& tallies() const { return tallies_; }
+  const LeasedJob& job(std::size_t i) const { return *jobs_[i]; }  ///< whose settlement settlements()[i] is
   SteadyTime since() const { return since_; }  ///< when the oldest of them came; meaningless if empty
 
   /// A job that was not leased is over with it.
@@ -37,6 +38,7 @@ class Unsettled {
   void count(const LeasedJob& job, TaskTallies::End end);
   void count(const LeasedJob& job, const Disposition& disposition);
   void count_heard(const LeasedJob& job, const Disposition& disposition);
+  void count_end(const LeasedJob& job);
 
   Counters& counters_;
   TaskTallies tallies_;

@@ -145,7 +145,8 @@ TEST_CASE("signed jobs: a right signature does not let a job run under another i
 
   Rig rig;
   rig.tasks.add("never", [](TaskContext&) {});
-  ExecutorShared shared{rig.tasks, Clock::system(), {}, signer, {}, {}, {}, {}, [] {}};
+  const auto storage = open_storage(rig.config);
+  ExecutorShared shared{rig.tasks, Clock::system(), {}, signer, {}, {}, JobInputs{storage}, {*storage.results, Clock::system(), "stem"}, {}, {}, [] {}};
   const auto fate = [&](const std::string& id, const std::string& queue) {
     Delivery delivery;
     delivery.id = id;

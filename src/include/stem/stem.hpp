@@ -2,9 +2,11 @@
 
 #include <memory>
 #include <optional>
+#include <stem/canvas.hpp>
 #include <stem/config.hpp>
 #include <stem/envelope.hpp>
 #include <stem/error.hpp>
+#include <stem/job.hpp>
 #include <stem/result.hpp>
 #include <stem/signing.hpp>
 #include <stem/task.hpp>
@@ -12,24 +14,6 @@
 #include <vector>
 
 namespace stem {
-
-/// What a producer may ask of one job, beyond its arguments.
-struct EnqueueOptions {
-  std::string id{};                    ///< empty = a new sortable id; one that is queued already is enqueued once
-  std::string queue{};                 ///< empty = the default queue; the routing file may send the job elsewhere
-  int priority = 0;                    ///< 0 to 9; 9 first
-  std::optional<Duration> delay{};     ///< not before now + delay
-  std::optional<WallTime> eta{};       ///< not before; wins over delay
-  std::optional<int> max_retries{};    ///< default: STEM_DEFAULT_MAX_RETRIES
-  std::map<std::string, std::string> headers{};
-};
-
-/// A job to be enqueued together with others.
-struct Job {
-  std::string task;
-  Json args = Json::object();
-  EnqueueOptions options = {};
-};
 
 /// The producer's side: puts jobs into the broker and reads their results. Thread-safe; one a process is enough.
 class Stem {
@@ -48,6 +32,17 @@ class Stem {
   std::string enqueue(const std::string& task, Json args = Json::object(), const EnqueueOptions& options = {});
   /// All or none, in one round trip; those that the routing file sends to a broadcast channel follow one by one.
   std::vector<std::string> enqueue(const std::vector<Job>& jobs);
+  /// The same, and tells which of them were there already because of their unique key.
+  std::vector<Enqueued> submit(const std::vector<Job>& jobs);
+  /// A Chain, a Group or a Chord: all of it or nothing. Throws Error as above, and 64 for what cannot be part of it.
+  template <class Canvas>
+    requires requires { typename Canvas::Ids; }
+  typename Canvas::Ids enqueue(const Canvas& canvas) {
+    return draw(canvas);
+  }
+  /// From now on, jobs of these tasks are enqueued with what their TaskOptions say of being unique, where a job says
+  /// nothing of it. What else they say is the workers' affair. Copies what it needs; not while another thread enqueues.
+  void know(const Registry& tasks);
 
   /// What is known of a job now; empty if it was never enqueued or its record has expired.
   std::optional<Result> result(const std::string& id);
@@ -55,6 +50,10 @@ class Stem {
   std::optional<Result> wait(const std::string& id, Duration timeout);
 
  private:
+  Chain::Ids draw(const Chain& chain);
+  Group::Ids draw(const Group& group);
+  Chord::Ids draw(const Chord& chord);
+
   struct Connections;
   std::unique_ptr<Connections> connections_;
 };

@@ -4,7 +4,10 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <stem/job.hpp>
 #include <stem/json.hpp>
+#include <stem/rate_limit.hpp>
+#include <stem/result.hpp>
 #include <stem/retry_policy.hpp>
 #include <stem/time.hpp>
 #include <string>
@@ -53,6 +56,12 @@ class TaskContext {
   virtual const Json& args() const = 0;
   virtual const std::map<std::string, std::string>& headers() const = 0;
 
+  /// What became of the job that this one was enqueued after: of a chain's link the link before, of an `on_failure` job
+  /// the one that failed. Null for all others.
+  virtual const Result* previous() const = 0;
+  /// Of a chord's callback: what the members returned, in their order. Empty for all others.
+  virtual const std::vector<Json>& chord_results() const = 0;
+
   /// Writes to the worker's log, marked with this job (journal fields STEM_TASK_ID and so on).
   virtual spdlog::logger& log() = 0;
   /// "Still at it": renews the lease now. The worker renews it anyway while the handler runs; call this before a step
@@ -67,13 +76,21 @@ class TaskContext {
   virtual bool cancelled() const = 0;
 };
 
-/// How attempts of one task are run. A producer's envelope may ask for more retries; limits are the worker's.
+/// How attempts of one task are run. A producer may ask for other retries; time limits and rates are the worker's.
 struct TaskOptions {
   std::string description{};
   std::optional<int> max_retries{};          ///< default: STEM_DEFAULT_MAX_RETRIES
   std::optional<RetryPolicy> retry{};        ///< default: the configuration's
   std::optional<Duration> soft_time_limit{}; ///< then cancelled() turns true; 0 = none
   std::optional<Duration> hard_time_limit{}; ///< then the attempt has failed, whatever the handler does; 0 = none
+  /// How many may begin in a time, on all workers together. A job whose turn has not come waits in its queue.
+  std::optional<RateLimit> rate_limit{};
+  // Where the producer asks for nothing else:
+  std::optional<Duration> expires{};         ///< as in EnqueueOptions
+  std::optional<Duration> result_ttl{};      ///< default: STEM_RESULT_TTL
+  bool ignore_result = false;                ///< no record is kept of a success
+  std::optional<Duration> unique_for{};      ///< for producers that know the task: Stem::know()
+  UniqueUntil unique_until = UniqueUntil::ended;
 };
 
 using Handler = std::function<Outcome(TaskContext&)>;
