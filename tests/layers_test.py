@@ -15,7 +15,8 @@ ROOMS = ["core", "storage", "worker", "scheduler", "service", "supervisor", "dia
 
 # The room that implements a public header. A header may include those of its own room and of earlier ones.
 PUBLIC = {
-    "config.hpp": "core", "envelope.hpp": "core", "error.hpp": "core", "json.hpp": "core", "result.hpp": "core",
+    "canvas.hpp": "core", "config.hpp": "core", "envelope.hpp": "core", "error.hpp": "core", "job.hpp": "core", "json.hpp": "core",
+    "rate_limit.hpp": "core", "result.hpp": "core",
     "retry_policy.hpp": "core", "signing.hpp": "core", "time.hpp": "core", "version.hpp": "core",
     "task.hpp": "worker", "module.hpp": "worker", "stem.hpp": "worker",
     "worker.hpp": "service",

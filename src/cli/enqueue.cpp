@@ -177,7 +177,7 @@ Work define_enqueue(CLI::App& app, Common& common) {
       ->type_name("TEXT")
       ->needs(unique);
   app.add_option("--unique-until", options->unique_until, "hold the key until the job has ended, or for the whole window (ended)")
-      ->type_name("ended|window")
+      ->type_name("WHEN")
       ->check(CLI::IsMember({"ended", "window"}).description(""))
       ->needs(unique);
   app.add_option("--id", options->id,

@@ -1,9 +1,9 @@
-#include <stem/connections.hpp>
-
 #include <algorithm>
+#include <stem/stem.hpp>
 
 #include "core/id.hpp"
 #include "worker/attempts.hpp"
+#include "worker/connections.hpp"
 
 namespace stem {
 namespace {

@@ -1,7 +1,8 @@
 #include <algorithm>
-#include <stem/connections.hpp>
+#include <stem/stem.hpp>
 
 #include "worker/attempts.hpp"
+#include "worker/connections.hpp"
 
 namespace stem {
 namespace {

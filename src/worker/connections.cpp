@@ -1,7 +1,6 @@
-#include <stem/connections.hpp>
+#include "worker/connections.hpp"
 
 #include <algorithm>
-#include <set>
 
 #include "core/id.hpp"
 #include "core/name.hpp"
