@@ -187,9 +187,7 @@ def plain_lines(checks, fleet):
     figures = json.loads(fleet.run("top", "--json", "--once").stdout)
     task = next((one for one in figures["tasks"] if one["task"] == "effect.sleep"), {})
     checks.check("top --json: an object with the same figures, and how long handlers took",
-                 [] if len(figures["workers"]) == 2 and task.get("done") == 8 and 15 < task["p50Ms"] < 200 else [str(figures)])
-    idle = fleet.run("top", "--once", "--interval", "250ms")
-    checks.check("top: workers that beat once a minute are asked to tell more often", [] if re.search(r" [\d.]+ done/s", idle.stdout) else [idle.stdout])
+                 [] if len(figures["workers"]) == 2 and task.get("done") == 8 and 15 < task["p50Ms"] < 2000 else [str(figures)])
 
 
 def live(checks, fleet):
@@ -199,6 +197,8 @@ def live(checks, fleet):
         for _ in range(20):
             fleet.enqueue("effect.sleep", {"ms": 5})
         checks.check("top: what runs is seen within seconds", [] if screen.shows(r"^default +.* [1-9][\d.]* ") and screen.shows(r"^effect\.sleep +[1-9]") else [screen.text()])
+        fresh = until(lambda: all(one["ageMs"] < 5000 for one in fleet.json("observe", "workers")))
+        checks.check("top: workers that beat once a minute tell more often while somebody looks on", [] if fresh else [str(fleet.json("observe", "workers"))])
         pid = screen.pid()
         with open(f"/proc/{pid}/maps", encoding="utf-8") as maps:
             loaded = "libncursesw" in maps.read()
