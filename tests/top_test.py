@@ -30,6 +30,15 @@ def until(condition, patience=PATIENCE):
         time.sleep(0.05)
 
 
+def contents(path):
+    """Of a file that may be gone: nothing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 class Fleet:
     """One broker, its workers, and the programs that look at it."""
 
@@ -110,25 +119,22 @@ class Screen:
 
         def child():
             with open(f"/proc/{shell}/task/{shell}/children", encoding="ascii") as file:
-                return [int(word) for word in file.read().split()]
+                return [int(word) for word in file.read().split() if contents(f"/proc/{word}/comm").strip() == "stem"]
         return until(child)[0]
 
     def ended(self):
         """Its exit status, or None."""
-        def status():
-            return os.path.exists(self.status) and open(self.status, encoding="ascii").read().strip()
-        text = until(status)
+        text = until(lambda: contents(self.status).strip())
         return int(text) if text else None
 
     def restored(self):
         """Whether the terminal is as it was before, but for its size."""
         def settings(when):
-            path = f"{self.socket}.{when}"
-            return os.path.exists(path) and re.sub(r"(rows|columns) \d+", "", open(path, encoding="ascii").read())
+            return re.sub(r"(rows|columns) \d+", "", contents(f"{self.socket}.{when}"))
         return until(lambda: settings("after")) == settings("before")
 
     def said(self):
-        return open(self.errors, encoding="utf-8").read()
+        return contents(self.errors)
 
 
 def observing(checks, fleet):
@@ -340,8 +346,7 @@ def lost(checks, stem, module, directory):
             redis.send_signal(signal.SIGSTOP)
             with Screen(fleet) as early:
                 pid = early.pid()
-                until(lambda: open(f"/proc/{pid}/comm", encoding="ascii").read().strip() == "stem")
-                blocked = until(lambda: "SigBlk:\t0000000000000000" not in open(f"/proc/{pid}/status", encoding="ascii").read())
+                blocked = until(lambda: "SigBlk:\t0000000000000000" not in contents(f"/proc/{pid}/status"))
                 began = time.monotonic()
                 os.kill(pid, signal.SIGINT)
                 ended = early.ended()
