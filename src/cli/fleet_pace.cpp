@@ -29,11 +29,11 @@ Json ms_json(const std::optional<Duration>& length) { return length ? Json(secon
 
 const FleetPace::Past& FleetPace::remember(const Heartbeat& beat) {
   auto& past = pasts_[heartbeat_key(beat)];
-  if (!past.empty() && past.back().at >= beat.at) return past;
-  auto figures = figures_of(beat);
-  if (!past.empty() && past.back().started != figures.started) past.clear();
+  if (!past.empty() && past.back()->at >= beat.at) return past;
+  auto figures = std::make_shared<const WorkerFigures>(figures_of(beat));
+  if (!past.empty() && past.back()->started != figures->started) past.clear();
   past.push_back(std::move(figures));
-  while (past.size() > 2 && past[1].at <= beat.at - window) past.pop_front();
+  while (past.size() > 2 && past[1]->at <= beat.at - window) past.pop_front();
   return past;
 }
 
@@ -47,10 +47,11 @@ FleetFigures FleetPace::take(const FleetSample& sample) {
   for (const auto& beat : sample.beats) {
     living.insert(heartbeat_key(beat));
     const auto& past = remember(beat);
-    FleetFigures::Worker worker{.beat = beat, .figures = past.back(), .rates = {}, .late = beat.stale(sample.at)};
-    const auto& now = past.back();
+    FleetFigures::Worker worker{
+        .key = heartbeat_key(beat), .node = beat.node, .host = beat.host, .figures = past.back(), .rates = {}, .late = beat.stale(sample.at)};
+    const auto& now = *past.back();
     const bool two = past.size() > 1 && !worker.late;
-    const auto& before = past.front();
+    const auto& before = *past.front();
     const auto seconds = seconds_of(now.at - before.at);
     if (two)
       add(worker.rates, now.ends.since(before.ends), seconds);
@@ -125,18 +126,18 @@ Json to_json(const FleetFigures& figures) {
                      {"failed", task.ends.failed},
                      {"retried", task.ends.retried}});
   for (const auto& worker : figures.workers)
-    workers.push_back({{"workerId", worker.beat.node},
-                       {"host", worker.beat.host},
+    workers.push_back({{"workerId", worker.node},
+                       {"host", worker.host},
                        {"stale", worker.late},
-                       {"busy", worker.figures.busy},
-                       {"concurrency", worker.figures.concurrency},
-                       {"inflight", worker.figures.inflight},
+                       {"busy", worker.figures->busy},
+                       {"concurrency", worker.figures->concurrency},
+                       {"inflight", worker.figures->inflight},
                        {"donePerSecond", rate_json(worker.rates.done)},
                        {"failedPerSecond", rate_json(worker.rates.failed)},
-                       {"completed", worker.figures.ends.done},
-                       {"failed", worker.figures.ends.failed},
-                       {"memoryBytes", worker.figures.memory},
-                       {"queues", worker.figures.queues}});
+                       {"completed", worker.figures->ends.done},
+                       {"failed", worker.figures->ends.failed},
+                       {"memoryBytes", worker.figures->memory},
+                       {"queues", worker.figures->queues}});
   return {{"at", format_time(figures.at)},
           {"donePerSecond", rate_json(figures.rates.done)},
           {"failedPerSecond", rate_json(figures.rates.failed)},

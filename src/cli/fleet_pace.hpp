@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stem/json.hpp>
 #include <string>
@@ -31,8 +32,8 @@ struct FleetFigures {
     bool lately = false;                ///< these two are of the last seconds, not since the workers started
   };
   struct Worker {
-    Heartbeat beat;
-    WorkerFigures figures;
+    std::string key, node, host;
+    std::shared_ptr<const WorkerFigures> figures;
     Rates rates;
     bool late = false;
   };
@@ -62,7 +63,7 @@ class FleetPace {
 
  private:
   /// A worker's heartbeats of the window, and the last one before it.
-  using Past = std::deque<WorkerFigures>;
+  using Past = std::deque<std::shared_ptr<const WorkerFigures>>;
   const Past& remember(const Heartbeat& beat);
 
   std::map<std::string, Past> pasts_;

@@ -53,26 +53,24 @@ TopRow row_of(const FleetFigures::Task& task) {
 }
 
 TopRow row_of(const FleetFigures::Worker& worker, WallTime now) {
-  const auto& figures = worker.figures;
+  const auto& figures = *worker.figures;
   const auto load = figures.concurrency > 0 ? static_cast<double>(figures.busy) / static_cast<double>(figures.concurrency) : 0;
-  const auto paused = worker.beat.facts.find("pausedQueues");
-  const bool rests = paused != worker.beat.facts.end() && paused->is_array() && !paused->empty();
   std::optional<Duration> up;
   try {
     up = std::max(Duration::zero(), now - parse_time(figures.started));
   } catch (const Error&) {
     // It does not say.
   }
-  const auto age = std::max(Duration::zero(), now - worker.beat.at);
-  const auto state = worker.late ? words_cell("late", Tone::bad) : rests ? words_cell("paused", Tone::warning) : words_cell("alive", Tone::good);
-  return {heartbeat_key(worker.beat),
-          {words_cell(worker.beat.node), state,
+  const auto age = std::max(Duration::zero(), now - figures.at);
+  const auto state = worker.late ? words_cell("late", Tone::bad) : figures.paused ? words_cell("paused", Tone::warning) : words_cell("alive", Tone::good);
+  return {worker.key,
+          {words_cell(worker.node), state,
            {std::to_string(figures.busy) + "/" + std::to_string(figures.concurrency), figures.busy > 0 ? Tone::plain : Tone::faint, load},
            {"", worker.late ? Tone::faint : Tone::good, load, worker.late ? 0 : std::clamp(load, 0.0, 1.0)},
            rate_cell(worker.rates.done), rate_cell(worker.rates.failed, Tone::bad),
            {figures.memory > 0 ? human_bytes(static_cast<std::uint64_t>(figures.memory)) : "-", Tone::plain, static_cast<double>(figures.memory)},
            count_cell(figures.inflight), {up ? human_duration(*up) : "-", Tone::plain, up ? static_cast<double>(up->count()) : -1},
-           {human_duration(age), worker.late ? Tone::bad : Tone::faint, static_cast<double>(age.count())}, words_cell(worker.beat.host), words_cell(short_list(figures.queues))}};
+           {human_duration(age), worker.late ? Tone::bad : Tone::faint, static_cast<double>(age.count())}, words_cell(worker.host), words_cell(short_list(figures.queues))}};
 }
 
 }  // namespace

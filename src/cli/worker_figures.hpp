@@ -36,6 +36,7 @@ struct WorkerFigures {
   std::optional<Ends> recent;  ///< since the heartbeat before this
   double recent_seconds = 0;
   std::vector<std::string> queues;
+  bool paused = false;  ///< it takes nothing from some of them
   std::map<std::string, Task> tasks;
   std::map<std::string, Ends> per_queue;
 };
