@@ -1,13 +1,12 @@
 #include "cli/schedule_file.hpp"
 
-#include <yaml-cpp/yaml.h>
-
 #include <map>
 #include <set>
 #include <stem/error.hpp>
 
 #include "cli/yaml_scalar.hpp"
 #include "core/name.hpp"
+#include "worker/yaml_document.hpp"
 
 namespace stem::cli {
 namespace {
@@ -124,10 +123,9 @@ YAML::Node list_in(const Reader& reader, const YAML::Node& root) {
 std::vector<FiledSchedule> read_schedules(const std::string& file, const std::string& text) {
   Reader reader(file);
   try {
-    const auto documents = YAML::LoadAll(text);
-    if (documents.empty()) throw Error::at(Exit::data, file, 1, "the file is empty; an empty list is written []");
-    if (documents.size() > 1) reader.refuse(documents[1].Mark(), "a second document begins here; a schedule file holds one");
-    const auto list = list_in(reader, documents[0]);
+    const auto document = yaml_document(text);
+    if (!document) throw Error::at(Exit::data, file, 1, "the file is empty; an empty list is written []");
+    const auto list = list_in(reader, *document);
     std::vector<FiledSchedule> schedules;
     std::map<std::string, std::size_t> lines;
     std::size_t index = 0;

@@ -42,4 +42,14 @@ JsonText& JsonText::raw(std::string_view key, std::string_view json) {
   return *this;
 }
 
+bool is_utf8(std::string_view text) {
+  // The JSON writer is strict, so it serves as the check.
+  try {
+    (void)Json(text).dump();
+    return true;
+  } catch (const Json::exception&) {
+    return false;
+  }
+}
+
 }  // namespace stem

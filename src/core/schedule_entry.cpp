@@ -113,7 +113,7 @@ const Key* find(std::string_view name, bool stored) {
 ScheduleEntry read(const Json& object, bool stored, bool* says_enabled) {
   if (!object.is_object()) refuse("a schedule is an object, not " + shown(object));
   ScheduleEntry entry;
-  std::vector<const Key*> seen;
+  std::vector<const Key*> seen, given;
   for (const auto& [name, value] : object.items()) {
     const auto* const key = find(name, stored);
     if (stored && name == "v") continue;
@@ -128,18 +128,18 @@ ScheduleEntry read(const Json& object, bool stored, bool* says_enabled) {
     seen.push_back(key);
     if (value.is_null()) continue;  // as if it were not there
     key->read(entry, name, value);
+    given.push_back(key);
     if (says_enabled && std::string_view(key->name) == "enabled") *says_enabled = true;
   }
   const auto need = [&](const char* name) {
-    for (const auto* key : seen)
-      if (std::string_view(key->name) == name && (object.contains(name) || (key->alias && object.contains(key->alias)))) return;
+    const auto is_it = [&](const Key* key) { return std::string_view(key->name) == name; };
+    if (std::any_of(given.begin(), given.end(), is_it)) return;
+    if (std::any_of(seen.begin(), seen.end(), is_it)) refuse(std::string(name) + " must not be null");
     refuse(std::string("the key '") + name + "' is missing");
   };
   need("name");
   need("task");
   need("schedule");
-  if (entry.task.empty()) refuse("task must not be null");
-  if (entry.name.empty()) refuse("name must not be null");
   return entry;
 }
 

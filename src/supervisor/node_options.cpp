@@ -2,6 +2,7 @@
 
 #include <stem/error.hpp>
 
+#include "core/json_text.hpp"
 #include "core/name.hpp"
 #include "supervisor/unit_property.hpp"
 
@@ -9,14 +10,7 @@ namespace stem {
 namespace {
 
 void require_text(const char* option, const std::string& text) {
-  // The JSON writer is strict about UTF-8, so it serves as the check.
-  bool utf8 = true;
-  try {
-    (void)Json(text).dump();
-  } catch (const Json::exception&) {
-    utf8 = false;
-  }
-  if (!utf8 || text.find('\0') != std::string::npos)
+  if (!is_utf8(text) || text.find('\0') != std::string::npos)
     throw Error(Exit::usage, std::string(option) + ": '" + printable(text) + "' is not text in UTF-8");
 }
 

@@ -1,7 +1,5 @@
 #include "worker/routing_file.hpp"
 
-#include <yaml-cpp/yaml.h>
-
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -13,6 +11,7 @@
 
 #include "core/name.hpp"
 #include "core/nearest.hpp"
+#include "worker/yaml_document.hpp"
 
 namespace stem {
 namespace {
@@ -35,15 +34,14 @@ class Reader {
   Reader(const std::string& file, RoutingFile& into) : file_(file), routing_(into.routing), warnings_(into.warnings) {}
 
   void read(const std::string& text) {
-    std::vector<YAML::Node> documents;
+    std::optional<YAML::Node> document;
     try {
-      documents = YAML::LoadAll(text);
+      document = yaml_document(text);
     } catch (const YAML::Exception& error) {
-      refuse(error.mark, "not YAML: " + error.msg);
+      refuse(error.mark, "not YAML: " + printable(error.msg));
     }
-    if (documents.size() > 1) refuse(documents[1], "a second document begins here; a routing file holds one");
-    if (documents.empty() || documents[0].IsNull()) return;
-    entries(documents[0], "a routing file",
+    if (!document || document->IsNull()) return;
+    entries(*document, "a routing file",
             {{"version", [&](const auto& at) { if (word(at) != "1") refuse(at, "version must be 1; this Stem reads no other"); }},
              {"default_queue", [&](const auto& at) { default_queue(at); }},
              {"queues", [&](const auto& at) { queues(at); }},

@@ -22,6 +22,8 @@ struct FakeJob : stem::TaskContext {
   int max_retries() const override { return 0; }
   const stem::Json& args() const override { return args_; }
   const std::map<std::string, std::string>& headers() const override { return headers_; }
+  const stem::Result* previous() const override { return nullptr; }
+  const std::vector<stem::Json>& chord_results() const override { return none_; }
   spdlog::logger& log() override { return *spdlog::default_logger(); }
   void heartbeat() override {}
   void extend_lease(stem::Duration) override {}
@@ -35,6 +37,7 @@ struct FakeJob : stem::TaskContext {
   std::string text_ = "test";
   stem::Json args_;
   std::map<std::string, std::string> headers_;
+  std::vector<stem::Json> none_;
 };
 
 struct Directory {

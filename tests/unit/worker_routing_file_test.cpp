@@ -109,7 +109,10 @@ TEST_CASE("routing: each mistake is named with file and line") {
   CHECK(refused("broadcasts:\n  x: {delivery: exactly-once}\n") == "r.yaml:2: delivery is at-least-once; there is no other");
   CHECK(refused("default_queue: {alias: a}\n") == "r.yaml:1: default_queue has no `queue`");
   CHECK(refused("a: [\n").starts_with("r.yaml:"));
-  CHECK(refused("a: 1\n---\nb: 2\n") == "r.yaml:3: a second document begins here; a routing file holds one");
+  CHECK(refused("a: 1\n---\nb: 2\n") == "r.yaml:2: not YAML: a second document begins here; there is to be one");
+  CHECK(refused("queues:\n  \xff: \n") == "r.yaml:2: not YAML: this line is not text in UTF-8");
+  CHECK(refused(",a: b\n").starts_with("r.yaml:1: not YAML: "));
+  CHECK(refused("routes: &a [*a]\n").starts_with("r.yaml:1: "));
   CHECK(refused("version: 2\n") == "r.yaml:1: version must be 1; this Stem reads no other");
   CHECK(refused("default_queue: [a]\n") == "r.yaml:1: a single word is expected here");
 }
