@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-/// Jobs that the bare loop deletes and leases in one transaction.
-constexpr std::size_t bare_batch = 100;
+#include "worker_figures.hpp"
 
-/// The least that a queue on SQLite does.
+/// The least that a queue on SQLite does: it deletes and leases as many at once as bare_batch says.
 class BareQueue {
  public:
   explicit BareQueue(const std::string& path) {

@@ -13,9 +13,6 @@
 #include <stdexcept>
 
 #include "bare_queue.hpp"
-#include "core/id.hpp"
-#include "figure.hpp"
-#include "storage/open.hpp"
 
 using namespace stem;
 
@@ -28,22 +25,6 @@ double seconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-std::vector<Envelope> some_jobs(std::size_t count) {
-  std::vector<Envelope> jobs;
-  for (std::size_t i = 0; i < count; ++i) {
-    Envelope job;
-    const auto now = Clock::system().wall();
-    job.id = new_id(now);
-    job.name = "bench.noop";
-    job.args = {{"number", i}};
-    job.enqueued_at = now;
-    job.max_retries = 3;
-    job.meta = {{"stem.task", "bench.noop"}};
-    jobs.push_back(std::move(job));
-  }
-  return jobs;
 }
 
 std::size_t drain(Broker& broker, const std::string& result) {
