@@ -14,6 +14,7 @@
 #include "child_process.hpp"
 #include "core/descriptor.hpp"
 #include "error_of.hpp"
+#include "failing_server.hpp"
 #include "storage/postgres_address.hpp"
 #include "storage/postgres_connection.hpp"
 #include "storage/postgres_schema.hpp"
@@ -40,6 +41,10 @@ struct ServerRig : StorageRig {
   explicit ServerRig(const std::string& url) : StorageRig(url) {}
   explicit ServerRig(const PostgresServer& server, const std::string& parameters = {}) : StorageRig(server.url(parameters)) {}
 };
+
+bool has_listener(const PostgresServer& server) {
+  return tell(server, "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN \"stem:jobs\"'") == "1";
+}
 
 Failed publishing(StorageRig& rig, const std::string& id = "a") {
   return error_of([&] { rig.enqueue({id}); });
@@ -588,127 +593,25 @@ TEST_CASE("postgresql: a server that is stopped does not answer in time; when it
 TEST_CASE("postgresql: a waiting worker and a waiting client outlive a restart of the server") {
   PostgresServer server;
   ServerRig rig(server);
-  auto& broker = rig.broker();
-  rig.enqueue({});
-  (void)broker.wake_fd();
-  auto waiting = std::async(std::launch::async, [&] {
-    for (;;) try {
-        return rig.store().await("result:a", 0, 1min);
-      } catch (const Error&) {
-        usleep(10'000);
-      }
-  });
-  CHECK(broker.depths().empty());
-  server.stop(SIGKILL);
-  CHECK(readable(broker.wake_fd(), 5000));
-  CHECK(eventually([&] {
-    const auto told = broker.clear_wake();
-    return told.jobs && told.broadcasts;
-  }));
-  CHECK(error_of([&] { broker.fetch(StorageRig::demand()); }).status == 69);
-  server.start();
-  // It claims to have heard something until it hears again.
-  CHECK(eventually([&] {
-    if (readable(broker.wake_fd())) broker.clear_wake();
-    return tell(server, "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN \"stem:jobs\"'") == "1";
-  }, 30'000));
-  broker.clear_wake();
-  CHECK_FALSE(readable(broker.wake_fd()));
-  CHECK(eventually([&] { return publishing(rig).status == 0; }));
-  CHECK(readable(broker.wake_fd(), 5000));
-  rig.settle(rig.fetch_one(), Ack{}, StoreWrite{"result:a", "done", {}});
-  CHECK(waiting.get()->value == "done");
+  wait_through_a_restart(server, rig, [&] { return has_listener(server); });
 }
 
 TEST_CASE("postgresql: whoever waits before the server is there hears of jobs once it is") {
   PostgresServer server;
   server.stop(SIGKILL);
   ServerRig rig(server);
-  auto& broker = rig.broker();
-  CHECK(readable(broker.wake_fd(), 5000));
-  broker.clear_wake();
-  CHECK(error_of([&] { broker.fetch(StorageRig::demand()); }).status == 69);
-  server.start();
-  CHECK(eventually([&] {
-    if (readable(broker.wake_fd())) broker.clear_wake();
-    return tell(server, "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN \"stem:jobs\"'") == "1";
-  }, 30'000));
-  broker.clear_wake();
-  CHECK(eventually([&] { return publishing(rig).status == 0; }));
-  CHECK(readable(broker.wake_fd(), 5000));
+  wait_for_the_first_start(server, rig, [&] { return has_listener(server); });
 }
 
 TEST_CASE("postgresql: a server that is killed and restarted under load loses no job, runs none twice, gives no result without its job") {
   PostgresServer server;
-  const auto config = StorageRig::config_of(server.url("timeout=9s"));
-  constexpr int batches = 120, size = 20;
-  std::set<std::string> published;
-  std::atomic<bool> all_published{false};
-  std::atomic<int> failures{0};
-  const auto retrying = [&](auto call) {
-    for (;;) try {
-        return call();
-      } catch (const Error& error) {
-        if (error.code() != Exit::unavailable && error.code() != Exit::try_again) throw;
-        ++failures;
-        usleep(5'000);
-      }
-  };
-  std::thread producer([&] {
-    const auto storage = open_storage(config);
-    for (int batch = 0; batch < batches; ++batch) {
-      std::vector<Envelope> jobs;
-      for (int i = 0; i < size; ++i) {
-        Envelope job;
-        job.id = std::to_string(batch) + "-" + std::to_string(i);
-        job.name = "test.task";
-        jobs.push_back(job);
-        published.insert(job.id);
-      }
-      retrying([&] { storage.broker->publish(jobs); });
-      usleep(2'000);
-    }
-    all_published = true;
-  });
-  std::atomic<int> lost{0};
-  std::mutex mutex;
-  std::map<std::string, int> runs;
-  std::vector<std::thread> workers;
-  for (int w = 0; w < 3; ++w)
-    workers.emplace_back([&] {
-      const auto storage = open_storage(config);
-      // No lease ends here: what runs twice would be a lease that was forgotten.
-      Demand demand{.queues = {"default"}, .limit = 30, .lease = 10min, .consumer = "w"};
-      std::vector<Settlement> settlements;
-      for (;;) {
-        const auto next = retrying([&] { return storage.broker->exchange(settlements, demand); });
-        lost += static_cast<int>(next.lost.size());
-        settlements.clear();
-        for (const auto& delivery : next.deliveries) {
-          settlements.push_back({delivery.receipt, Ack{}, StoreWrite{"result:" + delivery.id, "done", {}}});
-          const std::lock_guard lock(mutex);
-          ++runs[delivery.id];
-        }
-        if (!settlements.empty()) continue;
-        if (all_published && retrying([&] { return storage.broker->depths(); }).empty()) return;
-        usleep(5'000);
-      }
-    });
-  for (int kill = 0; kill < 4; ++kill) {
-    usleep(150'000);
-    server.stop(kill % 2 == 0 ? SIGKILL : SIGINT);
-    server.start();
-  }
-  producer.join();
-  for (auto& worker : workers) worker.join();
-  CHECK(failures > 0);
-  CHECK(lost == 0);
-  const auto entries = retrying([&] { return open_storage(config).results->list("result:", 100'000); });
-  std::set<std::string> recorded;
-  for (const auto& entry : entries) recorded.insert(entry.key.substr(7));
-  CHECK(published.size() == batches * size);
-  CHECK(recorded == published);
-  for (const auto& [id, count] : runs) CHECK_MESSAGE(count == 1, id);
+  // No lease ends here: what runs twice would be a lease that was forgotten.
+  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=9s")), 10min, {SIGKILL, SIGINT, SIGKILL, SIGINT});
+  CHECK(told.failures > 0);
+  CHECK(told.lost == 0);
+  CHECK(told.published.size() > 100);
+  CHECK(told.recorded == told.published);
+  for (const auto& [id, count] : told.runs) CHECK_MESSAGE(count == 1, id);
 }
 
 TEST_CASE("postgresql: eight workers at once drain a queue, each job once, none left, and producers go on meanwhile") {
@@ -758,26 +661,7 @@ TEST_CASE("postgresql: eight workers at once drain a queue, each job once, none 
 }
 
 TEST_CASE("postgresql: what a killed worker held is taken over when its lease has ended") {
-  const auto& server = PostgresServer::shared();
-  const auto config = StorageRig::config_of(server.url("schema=" + fresh_schema()));
-  const auto storage = open_storage(config);
-  Envelope job;
-  job.id = "a";
-  job.name = "test.task";
-  storage.broker->publish({&job, 1});
-  const Demand demand{.queues = {"default"}, .limit = 1, .lease = 300ms, .consumer = "w"};
-  ChildProcess worker([&] {
-    const auto own = open_storage(config);
-    if (own.broker->fetch(demand).size() != 1) return 1;
-    raise(SIGKILL);
-    return 2;
-  });
-  CHECK(worker.wait() == 128 + SIGKILL);
-  const auto view = storage.broker->find("a");
-  CHECK(view->consumer == (view->state == State::leased ? "w" : ""));
-  std::vector<Delivery> taken;
-  CHECK(eventually([&] { return !(taken = storage.broker->fetch(demand)).empty(); }));
-  CHECK(taken.at(0).deliveries == 2);
+  take_over_from_a_killed_worker(StorageRig::config_of(PostgresServer::shared().url("schema=" + fresh_schema())));
 }
 
 TEST_CASE("postgresql: a guarded publication happens with its records or not at all") {

@@ -167,11 +167,7 @@ TEST_CASE("postgresql tls: a server without TLS, and a port that belongs to some
 
 TEST_CASE("postgresql tls: files that are missing, open to others, or something else are told by variable and path when it is opened") {
   const auto refused = [](const TlsConfig& config, int status, const std::vector<std::string>& parts) {
-    const auto failed = error_of([&] { open_storage(config_of("postgresql://localhost:1/jobs", config)); });
-    CAPTURE(failed.message);
-    CHECK(failed.status == status);
-    CHECK(failed.is_one_line());
-    for (const auto& part : parts) CHECK(failed.says(part));
+    is_not_opened("postgresql://localhost:1/jobs", config, status, parts);
   };
   auto config = with_client();
   config.ca_cert = "/nowhere/ca.pem";
@@ -214,31 +210,17 @@ TEST_CASE("postgresql tls: libpq's rule for open keys is ours") {
 
 TEST_CASE("postgresql tls: what was right once and is not any more passes; it does not end a worker") {
   TlsPostgres server(assets());
-  const auto storage = open_storage(config_of(server.url(), trusting()));
-  storage.broker->depths();
-  server.server().stop(SIGKILL);
-  server.server().put("server.crt", content_of(other().server()));
-  server.server().put("server.key", content_of(other().server_key()));
-  server.server().start();
-  Failed failed;
-  // The connection that was open is noticed to be gone by the first call or the second.
-  for (int i = 0; i < 3 && !failed.says("not trusted"); ++i) failed = error_of([&] { storage.broker->depths(); });
-  CAPTURE(failed.message);
-  CHECK(failed.says("authority that is not trusted"));
-  CHECK(failed.status == 69);
+  outlives_a_change(server.url(), trusting(), [&] {
+    server.server().stop(SIGKILL);
+    server.server().put("server.crt", content_of(other().server()));
+    server.server().put("server.key", content_of(other().server_key()));
+    server.server().start();
+  });
 }
 
 TEST_CASE("postgresql tls: a waiting worker is woken through TLS") {
   const TlsPostgres server(assets(), "hostssl all all all cert map=workers");
-  StorageRig plain(server.plain());
-  const auto storage = open_storage(config_of(server.url(), with_client()), plain.clock);
-  storage.broker->fetch(StorageRig::demand());
-  const int wake = storage.broker->wake_fd();
-  storage.broker->clear_wake();
-  plain.enqueue({"a"});
-  CHECK(readable(wake, 10'000));
-  storage.broker->clear_wake();
-  CHECK(ids(storage.broker->fetch(StorageRig::demand())) == Ids{"a"});
+  is_woken(server.url(), StorageRig(server.plain()));
 }
 
 TEST_CASE("postgresql tls: a look shows version, cipher and certificates, and that nothing is checked") {

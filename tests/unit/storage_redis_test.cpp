@@ -7,6 +7,7 @@
 
 #include "child_process.hpp"
 #include "error_of.hpp"
+#include "failing_server.hpp"
 #include "storage/redis_address.hpp"
 #include "storage/redis_connection.hpp"
 #include "storage_rig.hpp"
@@ -32,6 +33,10 @@ std::vector<RedisReply> tell(const RedisServer& server, std::vector<RedisCommand
     replies.push_back(connection.receive());
   }
   return replies;
+}
+
+bool has_listener(const RedisServer& server) {
+  return tell(server, {{"PUBSUB", "NUMSUB", "stem:wake:jobs:0"}})[0]->elements.at(1)->number() == 1;
 }
 
 struct ServerRig : StorageRig {
@@ -306,137 +311,26 @@ TEST_CASE("redis: a server that is stopped does not answer in time; when it goes
 TEST_CASE("redis: a waiting worker and a waiting client outlive a restart of the server") {
   RedisServer server(durable);
   ServerRig rig(server);
-  auto& broker = rig.broker();
-  broker.wake_fd();
-  auto waiting = std::async(std::launch::async, [&] {
-    for (;;) try {
-        return rig.store().await("result:a", 0, 1min);
-      } catch (const Error&) {
-        usleep(10'000);
-      }
-  });
-  server.stop(SIGKILL);
-  CHECK(readable(broker.wake_fd(), 2000));
-  broker.clear_wake();
-  CHECK(error_of([&] { broker.fetch(RedisRig::demand()); }).status == 69);
-  server.start();
-  // It claims to have heard something until it hears again.
-  CHECK(eventually([&] {
-    if (readable(broker.wake_fd())) broker.clear_wake();
-    return tell(server, {{"PUBSUB", "NUMSUB", "stem:wake:jobs:0"}})[0]->elements.at(1)->number() == 1;
-  }));
-  broker.clear_wake();
-  CHECK_FALSE(readable(broker.wake_fd()));
-  rig.enqueue({"a"});
-  CHECK(readable(broker.wake_fd(), 1000));
-  rig.settle(rig.fetch_one(), Ack{}, StoreWrite{"result:a", "done", {}});
-  CHECK(waiting.get()->value == "done");
+  wait_through_a_restart(server, rig, [&] { return has_listener(server); });
 }
 
 TEST_CASE("redis: whoever waits before the server is there hears of jobs once it is") {
   RedisServer server(durable);
   server.stop(SIGKILL);
   ServerRig rig(server);
-  auto& broker = rig.broker();
-  CHECK(readable(broker.wake_fd(), 5000));
-  broker.clear_wake();
-  CHECK(error_of([&] { broker.fetch(RedisRig::demand()); }).status == 69);
-  server.start();
-  CHECK(eventually([&] {
-    if (readable(broker.wake_fd())) broker.clear_wake();
-    return tell(server, {{"PUBSUB", "NUMSUB", "stem:wake:jobs:0"}})[0]->elements.at(1)->number() == 1;
-  }));
-  broker.clear_wake();
-  rig.enqueue({"a"});
-  CHECK(readable(broker.wake_fd(), 5000));
+  wait_for_the_first_start(server, rig, [&] { return has_listener(server); });
 }
 
 TEST_CASE("redis: a server that is killed and restarted under load loses no job and gives no result without its job") {
   RedisServer server(durable);
-  const auto config = StorageRig::config_of(server.url("timeout=2s"));
-  constexpr int size = 20;
-  std::set<std::string> published;
-  std::atomic<bool> killed_enough{false}, all_published{false};
-  std::atomic<int> failures{0};
-  const auto retrying = [&](auto call) {
-    for (;;) try {
-        return call();
-      } catch (const Error& error) {
-        if (error.code() != Exit::unavailable) throw;
-        ++failures;
-        usleep(5'000);
-      }
-  };
-  std::thread producer([&] {
-    const auto storage = open_storage(config);
-    for (int batch = 0; !killed_enough; ++batch) {
-      std::vector<Envelope> jobs;
-      for (int i = 0; i < size; ++i) {
-        Envelope job;
-        job.id = std::to_string(batch) + "-" + std::to_string(i);
-        job.name = "test.task";
-        jobs.push_back(job);
-        published.insert(job.id);
-      }
-      retrying([&] { storage.broker->publish(jobs); });
-      usleep(2'000);
-    }
-    all_published = true;
-  });
-  std::atomic<int> lost{0};
-  std::vector<std::thread> workers;
-  for (int w = 0; w < 3; ++w)
-    workers.emplace_back([&] {
-      const auto storage = open_storage(config);
-      Demand demand{.queues = {"default"}, .limit = 30, .lease = 500ms, .consumer = "w"};
-      std::vector<Settlement> settlements;
-      for (;;) {
-        const auto next = retrying([&] { return storage.broker->exchange(settlements, demand); });
-        lost += static_cast<int>(next.lost.size());
-        settlements.clear();
-        for (const auto& delivery : next.deliveries)
-          settlements.push_back({delivery.receipt, Ack{}, StoreWrite{"result:" + delivery.id, "done", {}}});
-        if (!settlements.empty()) continue;
-        if (all_published && retrying([&] { return storage.broker->depths(); }).empty()) return;
-        usleep(5'000);
-      }
-    });
-  for (int kill = 0; kill < 4; ++kill) {
-    usleep(150'000);
-    server.stop(SIGKILL);
-    server.start();
-  }
-  killed_enough = true;
-  producer.join();
-  for (auto& worker : workers) worker.join();
-  CHECK(failures > 0);
-  const auto entries = retrying([&] { return open_storage(config).results->list("result:", 100'000); });
-  std::set<std::string> recorded;
-  for (const auto& entry : entries) recorded.insert(entry.key.substr(7));
-  CHECK(published.size() > 4 * size);
-  CHECK(recorded == published);
+  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=2s")), 500ms, {SIGKILL, SIGKILL, SIGKILL, SIGKILL});
+  CHECK(told.failures > 0);
+  CHECK(told.published.size() > 80);
+  CHECK(told.recorded == told.published);
 }
 
 TEST_CASE("redis: what a killed worker held is taken over when its lease has ended") {
-  RedisServer& server = RedisServer::shared();
-  const auto config = StorageRig::config_of(server.url("namespace=killed"));
-  const auto storage = open_storage(config);
-  Envelope job;
-  job.id = "a";
-  job.name = "test.task";
-  storage.broker->publish({&job, 1});
-  const Demand demand{.queues = {"default"}, .limit = 1, .lease = 300ms, .consumer = "w"};
-  ChildProcess worker([&] {
-    const auto own = open_storage(config);
-    if (own.broker->fetch(demand).size() != 1) return 1;
-    raise(SIGKILL);
-    return 2;
-  });
-  CHECK(worker.wait() == 128 + SIGKILL);
-  CHECK(storage.broker->find("a")->state == State::leased);
-  std::vector<Delivery> taken;
-  CHECK(eventually([&] { return !(taken = storage.broker->fetch(demand)).empty(); }));
-  CHECK(taken.at(0).deliveries == 2);
+  take_over_from_a_killed_worker(StorageRig::config_of(RedisServer::shared().url("namespace=killed")));
 }
 
 TEST_CASE("redis: one address for both keeps records with the ack; two databases do not") {
