@@ -252,7 +252,7 @@ void Engine::exchange() {
   if (unsettled.empty() ? !hurry : lingers(now)) return;
 
   // The handlers' pace since the last exchange says how far ahead to lease.
-  if (!unsettled.empty()) prefetch_.follow(unsettled.size(), duration_cast<Duration>(now - last_exchange_));
+  if (!unsettled.empty()) prefetch_.follow(unsettled.size(), duration_cast<Duration>(now - last_exchange_), last_answer_);
   last_exchange_ = now;
 
   const bool ok = ask([&] {
@@ -273,6 +273,7 @@ void Engine::exchange() {
                      std::clamp(duration_cast<Duration>(*due - clock_.wall()), Duration::zero(), recheck);
     }
   });
+  last_answer_ = duration_cast<Duration>(clock_.steady() - now);
   // Told to end now, with a broker that does not answer: the leases will run out, nothing is lost.
   if (!ok && phase_ == Phase::halted) unsettled.drop();
   if (ok && now >= next_sweep_) {

@@ -131,6 +131,7 @@ class Engine {
   HeldJobs held_;
   CanvasBook canvas_;
   Prefetch prefetch_;
+  Duration last_answer_{};  // how long it took the last exchange to come back
   SteadyTime last_exchange_{}, next_renewal_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
   bool announcement_due_ = false;

@@ -19,8 +19,8 @@ class Prefetch {
   std::size_t least() const;
   /// What the pace asks for, never below the least but for executors that were lost since.
   std::size_t now() const { return now_; }
-  /// `ended` jobs in `passed`.
-  void follow(std::size_t ended, Duration passed);
+  /// `ended` jobs in `passed`, of which the broker took `answer` to answer.
+  void follow(std::size_t ended, Duration passed, Duration answer);
   /// The handlers no longer have the pace.
   void calm() { now_ = least(); }
 
