@@ -40,7 +40,13 @@ bool JobInputs::repeats(const LeasedJob& job) const {
   const bool enqueued_by_workers = job.canvas && (job.canvas->follows || job.canvas->is_callback());
   if (!enqueued_by_workers && !job.envelope.meta.contains("stem.unique.key")) return false;
   const auto record = storage_.results->get(result_key(job.delivery.id));
-  return record && result_from_wire(record->value).state == TaskState::succeeded;
+  if (!record) return false;
+  const auto result = result_from_wire(record->value);
+  if (result.state != TaskState::succeeded) return false;
+  // A producer may use an id of its own again: what ended before this job was made was another.
+  const auto completed = result.meta.find("completedAt");
+  return completed == result.meta.end() || !completed->is_string() ||
+         parse_time(completed->get_ref<const std::string&>()) >= job.envelope.enqueued_at;
 }
 
 }  // namespace stem

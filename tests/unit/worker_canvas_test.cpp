@@ -475,6 +475,13 @@ EVERYWHERE("canvas: what a worker did that died before it settled is done again,
   CHECK(noted == 2);
 }
 
+EVERYWHERE("group: the largest is enqueued at once") {
+  Plant<Place> plant;
+  const auto group = plant.stem().enqueue(Group{numbered("t", 20'000)});
+  CHECK(group.members.size() == 20'000);
+  CHECK(plant.storage().broker->depths().at(0).ready == 20'000);
+}
+
 TEST_CASE("canvas: a chord of ten thousand costs each member the same") {
   Plant<SqlitePlace> plant;
   plant.config.concurrency = 4;

@@ -253,6 +253,11 @@ TEST_CASE("unique: where they are two systems, a job that is published again aft
   Plant<SplitPlace>::wait_until([&] { return !plant.storage().broker->find(first.id); });
   CHECK(ran == 1);
   CHECK(engine.counters().done == 1);
+  // Another job may have its id later.
+  auto again = unique_for(1h, "k");
+  again.id = first.id;
+  CHECK_FALSE(plant.stem().submit({{"t", {}, again}}).front().duplicate);
+  Plant<SplitPlace>::wait_until([&] { return ran == 2; });
 }
 
 TEST_CASE("unique: a producer that knows the tasks keeps to what they say") {
