@@ -53,6 +53,8 @@ def main():
         expect("enqueue: --wait goes with no --ignore-result", run(stem, "enqueue", "t", "--wait", "--ignore-result"), 64, "--ignore-result")
         expect("enqueue: --unique-key takes --unique-for", run(stem, "enqueue", "t", "--unique-key", "k"), 64, "--unique-for")
         expect("enqueue: a time that is over is refused", run(stem, "enqueue", "t", "--expires-at", "2020-01-01T00:00:00Z"), 64, "before it may begin")
+        for option in ("--unique-for", "--expires", "--result-ttl", "--retry-base", "--retry-cap"):
+            expect(f"enqueue: {option} is above 0", run(stem, "enqueue", "t", option, "0s"), 64, option, "must be at least 1ms")
         expect("enqueue: a policy that cannot be is refused", run(stem, "enqueue", "t", "--retry-base", "9s", "--retry-cap", "1s"), 64, "retry cap")
 
         worker = subprocess.Popen([words, "worker"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -66,6 +66,19 @@ EnqueueOptions job_options(const Options& options) {
   return job;
 }
 
+/// For what the library refuses to be 0; without a remark in the help.
+CLI::Validator above_zero() {
+  return CLI::Validator(
+      [](std::string& text) {
+        try {
+          return parse_duration(text) < std::chrono::milliseconds{1} ? std::string("must be at least 1ms") : std::string();
+        } catch (const Error&) {
+          return std::string();  // the option says it
+        }
+      },
+      "");
+}
+
 void tell(const Enqueued& enqueued, const Options& options, const Common& common) {
   if (common.json) {
     Json json{{"id", enqueued.id}, {"task", options.task}};
@@ -158,21 +171,21 @@ Work define_enqueue(CLI::App& app, Common& common) {
   app.add_option("--max-retries", options->max_retries, "retries beyond the first run")
       ->type_name("N")
       ->check(between(0, 1000000));
-  add_duration(app, "--retry-base", options->retry_base, "delay before the first retry (the task's)");
-  add_duration(app, "--retry-cap", options->retry_cap, "the longest delay before a retry (5m)");
+  add_duration(app, "--retry-base", options->retry_base, "delay before the first retry (the task's)")->check(above_zero());
+  add_duration(app, "--retry-cap", options->retry_cap, "the longest delay before a retry (5m)")->check(above_zero());
   app.add_option("--retry-factor", options->retry_factor, "how the delay grows from retry to retry (2)")->type_name("X");
   add_duration(app, "--delay", options->delay, "not before this time has passed");
   app.add_option("--eta", options->eta, "not before this instant, ISO 8601")
       ->type_name("TIME")
       ->excludes("--delay");
-  add_duration(app, "--expires", options->expires, "cancelled if it has not begun this long after it may");
+  add_duration(app, "--expires", options->expires, "cancelled if it has not begun this long after it may")->check(above_zero());
   app.add_option("--expires-at", options->expires_at, "cancelled if it has not begun by this instant, ISO 8601")
       ->type_name("TIME")
       ->excludes("--expires");
-  add_duration(app, "--result-ttl", options->result_ttl, "how long its record is kept (STEM_RESULT_TTL)");
+  add_duration(app, "--result-ttl", options->result_ttl, "how long its record is kept (STEM_RESULT_TTL)")->check(above_zero());
   app.add_flag("--ignore-result", options->ignore_result, "keep no record of a success");
   auto* const unique = add_duration(app, "--unique-for", options->unique_for,
-                                    "not enqueued while another job of its key is there, for this long at most");
+                                    "not enqueued while another job of its key is there, for this long at most")->check(above_zero());
   app.add_option("--unique-key", options->unique_key, "the key, within the task (a hash of the arguments)")
       ->type_name("TEXT")
       ->needs(unique);

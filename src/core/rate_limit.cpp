@@ -51,6 +51,10 @@ void RateLimit::validate() const {
   if (per < std::chrono::milliseconds{1} || per > std::chrono::days{366})
     throw Error(Exit::config, "a rate limit's time must be from 1ms to 366d");
   if (burst < 0 || burst > 1'000'000) throw Error(Exit::config, "a rate limit's burst must be from 1 to 1000000, or 0 for its count");
+  // Nanoseconds of it are added to instants.
+  constexpr std::int64_t longest_fill = Duration(std::chrono::days{36500}).count();
+  if (static_cast<double>(per.count()) / count * capacity() > static_cast<double>(longest_fill))
+    throw Error(Exit::config, "a rate limit's burst must come together within 36500d, at its count a time");
 }
 
 }  // namespace stem

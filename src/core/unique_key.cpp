@@ -54,6 +54,7 @@ std::string unique_key(const std::string& chosen, const Json& args) {
   return chosen;
 }
 
-std::string unique_store_key(const std::string& task, const std::string& key) { return "unique:" + task + ":" + key; }
+// Names of tasks hold `:`, but no `/`.
+std::string unique_store_key(const std::string& task, const std::string& key) { return "unique:" + task + "/" + key; }
 
 }  // namespace stem

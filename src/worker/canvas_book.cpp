@@ -113,7 +113,7 @@ void CanvasBook::fire(std::vector<Firing> firings) {
     for (const auto& one : firings) {
       jobs.push_back(*one.job);
       guards.push_back({canvas_input_key(one.job->id), 0});
-      marks.push_back({canvas_input_key(one.job->id), "1" + one.record, canvas_ttl});
+      marks.push_back(mark(one, true));
     }
     try {
       if (storage_.broker->publish_guarded(jobs, guards, marks)) return;
@@ -140,19 +140,33 @@ void CanvasBook::publish_once(const Firing& firing) {
   const auto key = canvas_input_key(job.id);
   auto& store = *storage_.results;
   if (bound_) {
-    // If it is not enqueued now, it was before.
-    storage_.broker->publish_guarded(std::span(&job, 1), {{key, 0}}, {{key, "1" + firing.record, canvas_ttl}});
+    std::int64_t version = 0;
+    while (!storage_.broker->publish_guarded(std::span(&job, 1), {{key, version}}, {mark(firing, true)})) {
+      const auto there = store.get(key);
+      if (there && is_mark_of(there->value, job)) return;  // it was enqueued before
+      version = there ? there->version : 0;
+    }
     return;
   }
-  auto mark = store.get(key);
-  if (!mark) {
-    store.compare_and_set({key, "0" + firing.record, canvas_ttl}, 0);
-    mark = store.get(key);
-    if (!mark) throw Error(Exit::try_again, "the result backend forgot at once what was written to it");
+  for (;;) {
+    const auto there = store.get(key);
+    if (!there || !is_mark_of(there->value, job)) {
+      store.compare_and_set(mark(firing, false), there ? there->version : 0);
+      continue;
+    }
+    if (there->value.starts_with('1')) return;
+    storage_.broker->publish(std::span(&job, 1));
+    auto done = mark(firing, true);
+    done.value = canvas_mark(true, job, marked_record(there->value));
+    store.compare_and_set(done, there->version);
+    return;
   }
-  if (mark->value.starts_with('1')) return;
-  storage_.broker->publish(std::span(&job, 1));
-  store.compare_and_set({key, "1" + mark->value.substr(1), canvas_ttl}, mark->version);
+}
+
+/// For as long as the job may wait, and the books are kept.
+StoreWrite CanvasBook::mark(const Firing& firing, bool enqueued) const {
+  const auto& job = *firing.job;
+  return {canvas_input_key(job.id), canvas_mark(enqueued, job, firing.record), canvas_life(job.not_before.value_or(WallTime{}), clock_.wall())};
 }
 
 /// What was to come after a job that has not succeeded will not.
@@ -169,7 +183,13 @@ void CanvasBook::abandon(const CanvasPart& part, const Result& why) {
     std::vector<StoreWrite> writes;
     each(each, job, writes);
     // An earlier run of the same job may have succeeded, and enqueued it.
-    storage_.results->put_guarded(writes, {{canvas_input_key(job.id), 0}});
+    const auto key = canvas_input_key(job.id);
+    std::int64_t version = 0;
+    while (!storage_.results->put_guarded(writes, {{key, version}})) {
+      const auto there = storage_.results->get(key);
+      if (there && is_mark_of(there->value, job)) break;
+      version = there ? there->version : 0;
+    }
   }
 }
 
@@ -235,9 +255,12 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
     result.failure = Failure{"member-failed",
                              std::to_string(root.failed) + " of " + std::to_string(root.members) + " members have not succeeded, such as " + root.failure, false};
   std::vector<StoreWrite> writes{write_of(result, result_ttl_)};
+  bool believed = true;
   if (!root.callback.empty()) {
+    std::string id;
     try {
       const auto callback = envelope_from_wire(root.callback);
+      id = callback.id;
       const auto part = canvas_part(callback);
       if (!part || part->callback_of != group) throw Error(Exit::data, "it is the callback of another chord");
       if (signer_)
@@ -255,12 +278,33 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
     } catch (const Error& error) {
       if (error.code() != Exit::data) throw;
       spdlog::error("the callback of the chord {} is not to be believed, and is not run: {}", printable(group), error.what());
+      believed = false;
+      refuse_callback(id, group, error.what());
     }
   }
   store.put(writes);
+  if (!believed) return;  // by this worker; one that has the key may still enqueue it
   auto done = root;
   done.finished = true;
   store.put({{canvas_root_key(group), to_wire(done), canvas_ttl}});
+}
+
+/// Who waits for the callback is told. What is in the store is not to be believed, so no other job's record is touched.
+void CanvasBook::refuse_callback(const std::string& id, const std::string& group, const std::string& why) {
+  const auto entry = id.empty() ? std::nullopt : storage_.results->get(result_key(id));
+  if (!entry) return;
+  Result result;
+  try {
+    result = result_from_wire(entry->value);
+  } catch (const Error&) {
+    return;  // nothing that anyone could wait for
+  }
+  const auto whom = result.meta.find("waitsFor");
+  if (result.state != TaskState::queued || whom == result.meta.end() || *whom != group) return;
+  result.state = TaskState::failed;
+  result.failure = Failure{"signature-invalid", why, false};
+  result.meta["failedAt"] = format_time(clock_.wall());
+  storage_.results->compare_and_set(write_of(result, result_ttl_), entry->version);
 }
 
 Result CanvasBook::failed_callback(const Envelope& callback, const std::string& group, const CanvasRoot& root) const {

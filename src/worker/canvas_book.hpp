@@ -59,10 +59,12 @@ class CanvasBook {
   void fire(std::vector<Firing> firings);
   void fire_one(const Firing& firing);
   void publish_once(const Firing& firing);
+  StoreWrite mark(const Firing& firing, bool enqueued) const;
   void abandon(const CanvasPart& part, const Result& why);
   void enter_chunk(const Chunk& chunk, const std::vector<MemberEnd>& ends);
   void complete(const Chunk& chunk, const CanvasChunk& books, std::int64_t members);
   void finish(const std::string& group, const CanvasRoot& root);
+  void refuse_callback(const std::string& id, const std::string& group, const std::string& why);
   Result failed_callback(const Envelope& callback, const std::string& group, const CanvasRoot& root) const;
 
   const Storage& storage_;

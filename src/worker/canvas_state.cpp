@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stem/error.hpp>
 
+#include "core/canvas_part.hpp"
+
 namespace stem {
 namespace {
 
@@ -104,12 +106,24 @@ CanvasRoot canvas_root_from_wire(const std::string& wire) {
   });
 }
 
+Duration canvas_life(WallTime last, WallTime now) { return canvas_ttl + std::max(last - now, Duration{}); }
+
 std::string canvas_root_key(const std::string& group) { return "canvas:" + group; }
 std::string canvas_chunk_key(const std::string& group) { return "canvas:" + group + ":chunk:"; }
 std::string canvas_chunk_key(const std::string& group, std::int64_t number) { return canvas_chunk_key(group) + padded(number); }
 std::string canvas_member_key(const std::string& group) { return "canvas:" + group + ":member:"; }
 std::string canvas_member_key(const std::string& group, std::int64_t index) { return canvas_member_key(group) + padded(index); }
 std::string canvas_input_key(const std::string& job) { return "canvas-input:" + job; }
+
+std::string canvas_mark(bool enqueued, const Envelope& job, const std::string& record) {
+  return (enqueued ? "1" : "0") + std::to_string(job.enqueued_at.time_since_epoch().count()) + record;
+}
+
+bool is_mark_of(const std::string& mark, const Envelope& job) {
+  return mark.substr(std::min<std::size_t>(1, mark.size()), mark.find('{') - 1) == std::to_string(job.enqueued_at.time_since_epoch().count());
+}
+
+std::string marked_record(const std::string& mark) { return mark.substr(std::min(mark.find('{'), mark.size())); }
 
 Result group_result(const std::string& group, std::int64_t members, std::int64_t ended, std::int64_t failed) {
   Result result;

@@ -2,6 +2,7 @@
 
 #include <bitset>
 #include <cstdint>
+#include <stem/envelope.hpp>
 #include <stem/result.hpp>
 #include <string>
 #include <vector>
@@ -42,6 +43,9 @@ std::string to_wire(const CanvasRoot& root);
 /// Throws Error (exit 65).
 CanvasRoot canvas_root_from_wire(const std::string& wire);
 
+/// How long what belongs to a canvas is kept whose last job may begin at `last`.
+Duration canvas_life(WallTime last, WallTime now);
+
 std::string canvas_root_key(const std::string& group);
 /// Without a number: what the keys of all chunks begin with.
 std::string canvas_chunk_key(const std::string& group);
@@ -49,8 +53,14 @@ std::string canvas_chunk_key(const std::string& group, std::int64_t number);
 /// The record that a chord's member left, for the callback; sorted by index.
 std::string canvas_member_key(const std::string& group);
 std::string canvas_member_key(const std::string& group, std::int64_t index);
-/// That a job has been enqueued by another's end (`1`), or is being so (`0`), and the record of that end behind it.
+/// Where it is marked that a job has been enqueued by another's end, or is being so.
 std::string canvas_input_key(const std::string& job);
+/// Such a mark: `1`, or `0` while it is being enqueued; when the job was made, in microseconds, for a later one may have
+/// its id; and the record of that end.
+std::string canvas_mark(bool enqueued, const Envelope& job, const std::string& record);
+/// Whether it speaks of this very job.
+bool is_mark_of(const std::string& mark, const Envelope& job);
+std::string marked_record(const std::string& mark);
 
 /// The record of a group: `failed` of `members` have not succeeded, and `ended` have ended.
 Result group_result(const std::string& group, std::int64_t members, std::int64_t ended, std::int64_t failed);

@@ -115,7 +115,7 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
   }
   if (posting.unique) {
     if (posting.to.to_everyone) refuse(job, "a message to everyone on the broadcast channel " + posting.to.name + " cannot be unique");
-    const auto key = unique_key(options.unique_key, job.args);
+    const auto key = unique_key(options.unique_key, envelope.args);
     posting.unique_key = unique_store_key(job.task, key);
     envelope.meta["stem.unique.key"] = key;
     envelope.meta["stem.unique.expiresAt"] = format_time(start_of(envelope) + posting.unique->window);

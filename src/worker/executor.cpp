@@ -148,6 +148,10 @@ std::optional<Settlement> Executor::hindrance(LeasedJob& job) {
     job.unrun = LeasedJob::Unrun::limited;
     return Settlement{delivery.receipt, Release{*turn}, std::nullopt};
   } catch (const Error& error) {
+    // What cannot be read will not be better a second later.
+    if (error.code() == Exit::data)
+      return settle_dead(delivery, job.envelope.name, "canvas-forgotten", {"canvas-forgotten", error.what()},
+                         {std::nullopt, shared_.clock.wall()}, shared_.rules);
     // The broker's link tells of what lasts, and this happens once a job.
     spdlog::debug("{} waits: {}", job.envelope.id, error.what());
     return Settlement{delivery.receipt, Release{shared_.clock.wall() + std::chrono::seconds{1}}, std::nullopt};

@@ -17,8 +17,8 @@ std::string JobInputs::read(LeasedJob& job) const {
   auto& store = *storage_.results;
   if (job.canvas->follows) {
     const auto input = store.get(canvas_input_key(job.delivery.id));
-    if (!input || input->value.empty()) return "the record of the job that it follows is forgotten";
-    job.previous = result_from_wire(input->value.substr(1));
+    if (!input) return "the record of the job that it follows is forgotten";
+    job.previous = result_from_wire(marked_record(input->value));
   }
   if (!job.canvas->is_callback()) return {};
   const auto prefix = canvas_member_key(job.canvas->callback_of);

@@ -37,10 +37,13 @@ std::optional<WallTime> RateGate::pass(const std::string& name, const RateLimit&
   }
   // A clock that was set back must not shut the gate for as long.
   task.next_token = std::min(task.next_token, now + TokenBucket::interval(limit));
-  if (now >= task.next_token && take(task, "rate:" + name_space_ + ":" + name, limit, now)) {
+  if (now >= task.next_token && take(task, "rate:" + name_space_ + "/" + name, limit, now)) {
     --task.tokens;
     return std::nullopt;
   }
+  // One that misses its token by a moment has it, or a bucket of few tokens stays below its rate.
+  const auto moment = std::min<Duration>(TokenBucket::interval(limit) / 4, std::chrono::milliseconds{100});
+  if (task.next_token - now < moment && task.next_token != task.promised) return task.promised = task.next_token;
   const auto turn = std::clamp(task.next_turn, task.next_token, std::max(task.next_token, now + longest_wait));
   task.next_turn = turn + TokenBucket::interval(limit);
   return turn;

@@ -13,7 +13,7 @@
 namespace stem {
 
 /// Lets jobs of limited tasks begin as fast as all workers of a namespace together may. The buckets are in the store, under
-/// `rate:NAMESPACE:TASK`. A task that needs more than some eighty tokens a second takes several at once, and uses them up
+/// `rate:NAMESPACE/TASK`. A task that needs more than some eighty tokens a second takes several at once, and uses them up
 /// within `token_life` or not at all; so a quick task costs no round trip a job, and jobs begin that much late at the most.
 /// Thread-safe; a call may wait for the store.
 class RateGate {
@@ -37,6 +37,7 @@ class RateGate {
     int batch = 1;           ///< how many to take at once; follows the demand
     WallTime next_token{};   ///< the store has none before
     WallTime next_turn{};    ///< of the next job that is sent away
+    WallTime promised{};     ///< a token that a job waits for out of turn
   };
 
   Task& task_called(const std::string& name);

@@ -74,6 +74,9 @@ TEST_CASE("rate limit: it is read as people write it") {
   }
   CHECK(error_of([] { RateLimit{1, 0s}.validate(); }).says("time"));
   CHECK(error_of([] { RateLimit{1, 1s, -1}.validate(); }).says("burst"));
+  CHECK(error_of([] { RateLimit::parse("1/d burst 90000"); }).says("36500d"));
+  CHECK(error_of([] { RateLimit{1, 24h * 366, 1000}.validate(); }).status == 78);
+  RateLimit{1, 24h * 365, 99}.validate();
 }
 
 TEST_CASE("token bucket: a full one gives its burst, then a token at a time") {
@@ -99,6 +102,13 @@ TEST_CASE("token bucket: never more than the burst and what time brings") {
   CHECK(taken >= 30);
 }
 
+TEST_CASE("token bucket: one that takes a century to fill gives what it has") {
+  const auto limit = RateLimit::parse("1/d burst 36500");
+  TokenBucket bucket;
+  CHECK(bucket.take(limit, noon, 40'000).tokens == 36'500);
+  CHECK(bucket.take(limit, noon, 1).next == noon + 24h);
+}
+
 TEST_CASE("token bucket: a clock that was set back, or a limit made smaller, keeps nobody out for long") {
   TokenBucket bucket;
   bucket.take({10, 1s}, noon + 1h, 10);
@@ -116,6 +126,8 @@ TEST_CASE("unique key: the arguments' hash, whatever the order of their keys, or
   CHECK(error_of([] { unique_key("a\nb", {}); }).status == 64);
   CHECK(error_of([] { unique_key(std::string(129, 'x'), {}); }).status == 64);
   CHECK(error_of([] { unique_key("", {{"x", "\xff"}}); }).status == 65);
+  // Names of tasks may hold colons.
+  CHECK(unique_store_key("a:b", "c") != unique_store_key("a", "b:c"));
   const UniqueHolder holder{"one", UniqueUntil::window, false};
   CHECK(unique_holder_from_wire(to_wire(holder)) == holder);
   CHECK(error_of([] { unique_holder_from_wire("{}"); }).status == 65);

@@ -75,6 +75,36 @@ EVERYWHERE("chain: when a link fails, the rest is cancelled and says why, and wh
   CHECK(ran == 1);
 }
 
+EVERYWHERE("canvas: jobs with ids of their own are enqueued each time the canvas is") {
+  Plant<Place> plant;
+  std::atomic<int> loaded{0}, summed{0}, told{0};
+  plant.tasks.add("step", [](TaskContext&) { return 1; });
+  plant.tasks.add("fails", [](TaskContext&) -> Outcome { return Dead{"no"}; });
+  plant.tasks.add("load", [&](TaskContext& job) { return loaded += job.previous()->value.get<int>(); });
+  plant.tasks.add("sum", [&](TaskContext& job) { return ++summed, job.chord_results().size(); });
+  plant.tasks.add("tell", [&](TaskContext&) { ++told; });
+  plant.work();
+  for (int night = 1; night <= 3; ++night) {
+    CAPTURE(night);
+    Job load{"load"}, after{"load"}, sum{"sum"}, fails{"fails"}, tell{"tell"};
+    load.options.id = "load-main";
+    sum.options.id = "sum-main";
+    tell.options.id = "tell-main";
+    after.options.id = "after-main";
+    fails.options.on_failure = {tell};
+    fails.options.then = {after};
+    plant.stem().enqueue(Chain{{{"step"}, load}});
+    plant.stem().enqueue(Chord{numbered("step", 2), sum});
+    plant.stem().submit({fails});
+    Plant<Place>::wait_until([&] { return loaded == night && summed == night && told == night; });
+    CHECK(plant.end_of("load-main").value == night);
+    CHECK(plant.end_of("sum-main").value == 2);
+    CHECK(plant.end_of("after-main").state == TaskState::cancelled);
+    Plant<Place>::wait_until([&] { return plant.storage().broker->depths().empty() || plant.storage().broker->depths().at(0).ready == 0; });
+    for (const auto* id : {"load-main", "sum-main", "tell-main"}) Plant<Place>::wait_until([&] { return !plant.storage().broker->find(id); });
+  }
+}
+
 EVERYWHERE("chain: a dead link that is replayed goes on with the rest") {
   Plant<Place> plant;
   std::atomic<bool> mended{false};
@@ -287,7 +317,10 @@ TEST_CASE("canvas: where jobs are signed, all of it is, and a worker that can on
   CHECK(plant.end_of(other.id).state == TaskState::succeeded);
   CHECK(plant.end_of(third.id).state == TaskState::succeeded);
   plant.rest();
-  CHECK(plant.stem().result(other.callback)->state == TaskState::queued);
+  // Who waits for it is told.
+  CHECK(plant.stem().result(other.callback)->state == TaskState::failed);
+  CHECK(plant.stem().result(other.callback)->failure->type == "signature-invalid");
+  CHECK_FALSE(canvas_root_from_wire(store->get(canvas_root_key(other.id))->value).finished);
   CHECK(plant.stem().result(third.callback)->state == TaskState::queued);
 }
 
@@ -324,6 +357,16 @@ TEST_CASE("canvas: books that cannot be read, or are gone, keep the worker from 
   CHECK(plant.end_of(callback.id).failure->type == "canvas-forgotten");
   CHECK(plant.end_of(callback.id).failure->message == "of 2 members' results, 0 are remembered");
   CHECK(plant.end_of(link.id).failure->message == "the record of the job that it follows is forgotten");
+
+  // Nor is one that is torn waited for.
+  plant.rest();
+  const auto last = plant.stem().enqueue(Chain{{{"t"}, {"t"}}});
+  const auto torn_link = canvas_part(envelope_from_wire(plant.storage().broker->find(last.links[0])->wire))->then.front();
+  store->put({{canvas_input_key(torn_link.id), canvas_mark(true, torn_link, "{"), 1h}});
+  plant.storage().broker->publish(std::vector{torn_link});
+  store->erase(result_key(torn_link.id));
+  plant.work();
+  CHECK(plant.end_of(torn_link.id).failure->type == "canvas-forgotten");
 }
 
 TEST_CASE("canvas: a follower that the broker refuses is told, and the worker goes on") {

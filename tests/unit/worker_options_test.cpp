@@ -7,6 +7,7 @@
 
 #include "core/token_bucket.hpp"
 #include "error_of.hpp"
+#include "hand_clock.hpp"
 #include "places.hpp"
 #include "worker/rate_gate.hpp"
 
@@ -231,7 +232,7 @@ EVERYWHERE("unique: of eight producers at once one is first, and all are told it
 TEST_CASE("unique: where broker and store are two systems, a producer that died before it published loses nothing") {
   Plant<SplitPlace> plant;
   // As a producer leaves it that dies between its two steps.
-  const auto key = "unique:t:k";
+  const auto key = "unique:t/k";
   plant.storage().results->put({{key, R"({"job":"ghost","until":"ended","published":false})", 1h}});
   const auto next = plant.stem().submit({{"t", {{"n", 1}}, unique_for(1h, "k")}}).front();
   CHECK(next.id == "ghost");
@@ -258,6 +259,12 @@ TEST_CASE("unique: where they are two systems, a job that is published again aft
   again.id = first.id;
   CHECK_FALSE(plant.stem().submit({{"t", {}, again}}).front().duplicate);
   Plant<SplitPlace>::wait_until([&] { return ran == 2; });
+}
+
+TEST_CASE("unique: no arguments are the same as empty ones") {
+  Plant<MemoryPlace> plant;
+  CHECK_FALSE(plant.stem().submit({{"t", Json(), unique_for(1h)}}).front().duplicate);
+  CHECK(plant.stem().submit({{"t", Json::object(), unique_for(1h)}}).front().duplicate);
 }
 
 TEST_CASE("unique: a producer that knows the tasks keeps to what they say") {
@@ -289,6 +296,29 @@ TEST_CASE("rate gate: as many as the bucket holds, then in turns") {
   for (std::size_t i = 1; i < turns.size(); ++i) CHECK(turns[i] - turns[i - 1] == 10s);
   CHECK_FALSE(one.pass("another", limit));
   CHECK_FALSE(RateGate(*storage.results, Clock::system(), "elsewhere").pass("t", limit));
+}
+
+TEST_CASE("rate gate: who misses a token by a moment has it, and only one has") {
+  Plant<MemoryPlace> plant;
+  const auto storage = plant.storage();
+  HandClock clock;
+  clock.move(Clock::system().wall() - clock.wall());
+  RateGate gate(*storage.results, clock, "ns");
+  const RateLimit limit{1, 1min};
+  const auto first = clock.wall();
+  CHECK_FALSE(gate.pass("t", limit));
+  CHECK(gate.pass("t", limit) == first + 1min);
+  CHECK(gate.pass("t", limit) == first + 2min);
+  clock.move(1min - 1ms);
+  CHECK(gate.pass("t", limit) == first + 1min);
+  CHECK(gate.pass("t", limit) == first + 3min);
+  clock.move(1ms);
+  CHECK_FALSE(gate.pass("t", limit));
+  // Namespaces and names may hold colons.
+  RateGate other(*storage.results, clock, "ns:t");
+  RateGate ours(*storage.results, clock, "ns");
+  CHECK_FALSE(ours.pass("t:u", limit));
+  CHECK_FALSE(other.pass("u", limit));
 }
 
 EVERYWHERE("rate limit: three workers together keep to it, and other tasks of the queue go on") {
