@@ -78,10 +78,15 @@ class Fleet:
         return ran
 
 
+def state_of(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
 class Screen:
     """`stem top` in a terminal of its own."""
 
-    def __init__(self, fleet, *arguments, columns=100, rows=30, **variables):
+    def __init__(self, fleet, *arguments, columns=100, rows=30, program=None, **variables):
         self.socket = os.path.join(fleet.directory, f"tmux-{time.monotonic_ns()}")
         self.status = self.socket + ".status"
         self.errors = self.socket + ".errors"
@@ -90,7 +95,7 @@ class Screen:
         # The interrupt is for all in the terminal: this shell outlives it.
         command = (f"trap : INT; stty -a >{self.socket}.before; env {settings} {fleet.stem} top {' '.join(arguments)} 2>{self.errors}; "
                    f"echo $? >{self.status}; stty -a >{self.socket}.after; exec sleep 1000")
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), command, env=environment)
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(rows), program or command, env=environment)
 
     def __enter__(self):
         return self
@@ -254,19 +259,35 @@ def signals(checks, fleet):
                          [] if ended == status and screen.restored() else [f"{ended}", screen.text(), screen.said()])
     with Screen(fleet) as screen:
         screen.shows(r"^q quit")
-        pid = screen.pid()
-        os.kill(pid, signal.SIGTSTP)
-
-        def state():
-            with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-                return file.read().rpartition(")")[2].split()[0]
-        stopped = until(lambda: state() == "T")
-        given_back = screen.lacks(r"^q quit")
-        os.kill(pid, signal.SIGCONT)
-        checks.check("top: when it is stopped it gives the terminal back, and takes it again when it goes on",
-                     [] if stopped and given_back and screen.shows(r"^q quit") else [f"{stopped} {given_back}", screen.text()])
+        screen.keys("C-z")
+        screen.keys("h")
+        checks.check("top: where no shell could continue it, Ctrl-Z does not stop it",
+                     [] if screen.shows(r"^\? back") and state_of(screen.pid()) != "T" else [screen.text()])
         screen.keys("q")
         checks.check("top: and then it ends as ever", [] if screen.ended() == 0 and screen.restored() else [screen.text()])
+
+
+def job_control(checks, fleet):
+    """In a shell with job control: its own Ctrl-Z, and a stop from outside of which it is not told."""
+    with Screen(fleet, program="exec bash --norc --noprofile -i") as screen:
+        screen.keys("PS1='ready> '; clear", "Enter")
+        screen.shows(r"\Aready> ")
+        screen.keys(f"{fleet.stem} top", "Enter")
+        screen.shows(r"^q quit")
+        pid = screen.pid()
+        for how, stop in (("Ctrl-Z", lambda: screen.keys("C-z")), ("a stop from outside", lambda: os.kill(pid, signal.SIGSTOP))):
+            stop()
+            stopped = until(lambda: state_of(pid) == "T") and screen.shows(r"Stopped")
+            screen.keys("clear; fg >/dev/null", "Enter")
+            screen.shows(r"^q quit")
+            screen.keys("h")
+            checks.check(f"top: after {how} it takes the terminal again when it goes on: screen, keys and all",
+                         [] if stopped and screen.shows(r"^\? back") and screen.lacks(r"ready>|Stopped") else [f"{stopped}", screen.text()])
+            screen.keys("h")
+        screen.keys("q")
+        screen.shows(r"ready> ")
+        screen.keys("echo it is $((40 + 2))", "Enter")
+        checks.check("top: and gives it back in the end", [] if screen.shows(r"^it is 42") else [screen.text()])
 
 
 def terminals(checks, fleet):
@@ -372,6 +393,7 @@ def main():
             plain_lines(checks, fleet)
             live(checks, fleet)
             signals(checks, fleet)
+            job_control(checks, fleet)
             terminals(checks, fleet)
             idle(checks, fleet)
         if shutil.which("redis-server"):

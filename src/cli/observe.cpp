@@ -48,12 +48,18 @@ struct DeadLook : FollowOptions {
 int observe_dlq(const DeadLook& options, const Common& common) {
   const auto storage = open_storage(load_config(common));
   if (!options.since.empty()) since_from(options.since, Clock::system().wall());
+  bool told = false;
   return show_looks(options, common, [&]() -> Look {
     const auto now = Clock::system().wall();
-    DeadFilter filter{.ids = {}, .queue = options.queue, .task = options.task, .since = {}, .limit = static_cast<std::size_t>(options.limit)};
+    const auto limit = static_cast<std::size_t>(options.limit);
+    DeadFilter filter{.ids = {}, .queue = options.queue, .task = options.task, .since = {}, .limit = limit + 1};
     if (!options.since.empty()) filter.since = since_from(options.since, now);
-    const auto jobs = find_dead(*storage.broker, filter);
-    if (jobs.size() == filter.limit) std::cerr << "the newest " << filter.limit << "; --limit counts more\n";
+    auto jobs = find_dead(*storage.broker, filter);
+    if (jobs.size() > limit) {
+      jobs.resize(limit);
+      if (!told) std::cerr << "the newest " << limit << "; --limit counts more\n";
+      told = true;
+    }
     const auto groups = dead_groups(jobs);
     return {common.json ? json_text(to_json(groups), options) : dead_group_table(groups, now)};
   });

@@ -196,10 +196,28 @@ void Terminal::show(const std::vector<TopLine>& lines) {
 
 void Terminal::suspend() {
   screen_->curses.endwin();
-  kill(getpid(), SIGSTOP);
+  stop_as_asked();
   // Here it was continued, perhaps in another window.
+  take_back();
+}
+
+void Terminal::take_back() {
+  screen_->curses.endwin();  // the next show() sets the modes again
   screen_->rows = 0;
   resize();
+}
+
+void stop_as_asked() {
+  struct sigaction plain {}, ours {};
+  plain.sa_handler = SIG_DFL;
+  sigset_t stop, before;
+  sigemptyset(&stop);
+  sigaddset(&stop, SIGTSTP);
+  sigaction(SIGTSTP, &plain, &ours);
+  raise(SIGTSTP);
+  pthread_sigmask(SIG_UNBLOCK, &stop, &before);  // here
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  sigaction(SIGTSTP, &ours, nullptr);
 }
 
 }  // namespace stem::cli

@@ -37,8 +37,11 @@ class Terminal {
   /// The terminal may have another size.
   void resize();
   void show(const std::vector<TopLine>& lines);
-  /// Gives the terminal back, stops this process until it is continued, and takes the terminal again.
+  /// Gives the terminal back, stops this process until it is continued, and takes the terminal again. Where no shell could
+  /// continue it, it goes on at once.
   void suspend();
+  /// After a stop of which nobody was told before: the terminal may be in any state.
+  void take_back();
   /// Whether it shows ASCII only.
   bool ascii() const;
 
@@ -47,5 +50,9 @@ class Terminal {
   explicit Terminal(std::unique_ptr<Screen> screen);
   const std::unique_ptr<Screen> screen_;
 };
+
+/// Stops this process as Ctrl-Z would have, had the signal not been taken: in a process group that no shell cares for, not at all.
+/// For one thread, which has SIGTSTP blocked.
+void stop_as_asked();
 
 }  // namespace stem::cli

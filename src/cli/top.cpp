@@ -97,8 +97,8 @@ class Signals {
 /// The live screen: what came of keys, signals and news, until somebody ends it.
 class LiveScreen {
  public:
-  LiveScreen(Terminal& terminal, FleetWatcher& watcher, const Signals& signals, std::string title, const FleetSample& first)
-      : terminal_(terminal), watcher_(watcher), signals_(signals), view_(terminal.ascii()) {
+  LiveScreen(Terminal& terminal, FleetWatcher& watcher, const Signals& signals, Duration interval, std::string title, const FleetSample& first)
+      : terminal_(terminal), watcher_(watcher), signals_(signals), interval_(interval), view_(terminal.ascii()) {
     notice_.title = std::move(title);
     take(first);
   }
@@ -134,7 +134,7 @@ class LiveScreen {
     if (now - said_at_ > said_for) notice_.said.clear();
     const auto age = duration_cast<Duration>(now - fresh_);
     notice_.lost.clear();
-    if (!fault_.empty() || age > std::chrono::seconds{5})
+    if (!fault_.empty() || age > interval_ + std::chrono::seconds{5})
       notice_.lost = "figures are " + format_duration(std::chrono::floor<std::chrono::seconds>(age)) + " old: " +
                      (fault_.empty() ? "the broker does not answer" : fault_);
     notice_.time = format_time(Clock::system().wall()).substr(11, 8) + "Z";
@@ -145,8 +145,10 @@ class LiveScreen {
 
   void heed() {
     while (const int number = signals_.take()) {
-      if (number == SIGWINCH || number == SIGCONT) {
+      if (number == SIGWINCH) {
         terminal_.resize();
+      } else if (number == SIGCONT) {
+        terminal_.take_back();
       } else if (number == SIGTSTP) {
         terminal_.suspend();
       } else {
@@ -234,6 +236,7 @@ class LiveScreen {
   Terminal& terminal_;
   FleetWatcher& watcher_;
   const Signals& signals_;
+  const Duration interval_;  ///< between two samples
   TopView view_;
   TopModel model_;
   TopNotice notice_;
@@ -251,7 +254,7 @@ std::optional<FleetSample> first_look(FleetWatcher& watcher, const Signals& sign
     poll(fds, 2, -1);
     while (const int number = signals.take())
       if (number == SIGTSTP)
-        kill(getpid(), SIGSTOP);
+        stop_as_asked();
       else if (number != SIGWINCH && number != SIGCONT)
         return ended_by = number, std::nullopt;
     auto news = watcher.take_news();
@@ -280,7 +283,7 @@ int top(const Options& options, const Common& common) {
     if (const auto first = first_look(watcher, signals, signal)) {
       std::string why;
       if (const auto terminal = Terminal::open(!common.no_color && std::getenv("NO_COLOR") == nullptr, why)) {
-        signal = LiveScreen(*terminal, watcher, signals, title_of(config, common), *first).run();
+        signal = LiveScreen(*terminal, watcher, signals, options.interval, title_of(config, common), *first).run();
       } else {
         std::cerr << "stem top: " << plain(why) << "; plain lines it is\n";
         signal = -1;

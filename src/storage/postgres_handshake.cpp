@@ -73,7 +73,8 @@ std::optional<TlsLook> shake_hands_with_postgres(const sockaddr_storage& server,
   if (answer == "N")
     throw Error(Exit::config, "it has no TLS; turn it on there (ssl = on), or, where nobody is on the way, write sslmode=disable into the address (STEM_BROKER_URL)");
   if (answer != "S") return std::nullopt;
-  TlsStream stream(context, trust.checks_host ? host : std::string());
+  // The name is said in any case, as libpq does: who is on the way may choose the certificate by it.
+  TlsStream stream(context, host, trust.checks_host);
   try {
     while (!stream.shake_hands()) {
       if (!line.write(stream.take())) return std::nullopt;

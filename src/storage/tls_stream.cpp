@@ -14,7 +14,7 @@ bool is_address(const std::string& host) {
 
 }  // namespace
 
-TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host)
+TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host, bool checks_host)
     : settings_(context), context_(context->current()), host_(host) {
   const auto& lib = tls_library();
   lib.ERR_clear_error();
@@ -27,12 +27,12 @@ TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::stri
   lib.SSL_set_connect_state(ssl_);
   auto* const wanted = lib.SSL_get0_param(ssl_);
   if (is_address(host_)) {
-    lib.X509_VERIFY_PARAM_set1_ip_asc(wanted, host_.c_str());
+    if (checks_host) lib.X509_VERIFY_PARAM_set1_ip_asc(wanted, host_.c_str());
   } else if (!host_.empty()) {
     lib.SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(host_.c_str()));
     // The common name of a subject is for people.
-    lib.X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-    lib.SSL_set1_host(ssl_, host_.c_str());
+    if (checks_host) lib.X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    if (checks_host) lib.SSL_set1_host(ssl_, host_.c_str());
   }
   lib.SSL_set_verify(ssl_, SSL_VERIFY_PEER, &TlsStream::verify);
 }

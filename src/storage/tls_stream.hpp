@@ -17,8 +17,8 @@ namespace stem {
 /// which tells the peer.
 class TlsStream {
  public:
-  /// `host` as the address has it: it must be in the server's certificate. Empty = whichever it is for.
-  TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host);
+  /// `host` as the address has it: it is said to the server, and must be in its certificate if `checks_host`. Empty = none.
+  TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host, bool checks_host = true);
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <stem/time.hpp>
 
@@ -17,8 +18,8 @@ class Prefetch {
 
   /// What the multiplier asks for.
   std::size_t least() const;
-  /// What the pace asks for, never below the least but for executors that were lost since.
-  std::size_t now() const { return now_; }
+  /// What the pace asks for, and never below the least: handlers that were stuck may have come back since.
+  std::size_t now() const { return std::max(now_, least()); }
   /// `ended` jobs in `passed`, of which the broker took `answer` to answer.
   void follow(std::size_t ended, Duration passed, Duration answer);
   /// The handlers no longer have the pace.

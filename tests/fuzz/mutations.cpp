@@ -6,13 +6,16 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <string_view>
 
 #include "target.hpp"
+
+using namespace std::string_view_literals;
 
 namespace {
 
 /// What stands for something in one of the grammars.
-const std::string grammar("\"'\\#;=\n\r\t $`A_9\0\xC3\xA9\xFF{}[]:,-*/+.@$LTZ01", 39);
+constexpr auto grammar = "\"'\\#;=\n\r\t $`A_9\0\xC3\xA9\xFF{}[]:,-*/+.@$LTZ01"sv;
 
 std::vector<std::string> corpus_in(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> files;

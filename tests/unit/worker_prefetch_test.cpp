@@ -44,6 +44,20 @@ TEST_CASE("prefetch: quick handlers are given as many jobs as keep them busy, wh
   CHECK(held_after_a_while(40ms, 500us) <= 170);
 }
 
+TEST_CASE("prefetch: a worker whose handlers were all stuck takes jobs again once one comes back") {
+  EngineOptions options;
+  options.concurrency = 2;
+  Counters counters;
+  Prefetch prefetch(options, counters);
+  prefetch.calm();
+  counters.stuck = 2;
+  prefetch.follow(2, 1s, 1ms);
+  prefetch.calm();
+  CHECK(prefetch.now() == 0);
+  counters.stuck = 1;
+  CHECK(prefetch.now() == 2);
+}
+
 TEST_CASE("prefetch: slow handlers are given what the multiplier says, whatever a broker takes to answer") {
   for (const Duration answer : {100us, 5000us, 50'000us}) {
     CHECK(held_after_a_while(answer, 100ms) == 16);
