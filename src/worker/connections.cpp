@@ -191,7 +191,7 @@ bool Stem::Connections::submit_bound(std::vector<Posting>& postings, std::vector
       if (held == taken.end())
         if (auto other = holder(posting, version)) held = taken.emplace(posting.unique_key, std::move(*other)).first;
       if (held != taken.end()) {
-        enqueued.back() = {held->second, true};
+        enqueued.back() = {held->second, held->second != posting.envelope.id};
         continue;
       }
       taken.emplace(posting.unique_key, posting.envelope.id);
@@ -214,7 +214,7 @@ Enqueued Stem::Connections::submit_unbound(Posting& posting) {
   for (int tries = 0; tries < most_tries; ++tries) {
     const auto own = posting.envelope.id;
     std::int64_t version = 0;
-    if (auto other = holder(posting, version)) return {std::move(*other), *other != own};
+    if (const auto other = holder(posting, version)) return {*other, *other != own};
     if (!storage.results->compare_and_set(hold(posting, false), version)) continue;
     publish({posting.envelope}, posting.records);
     if (const auto entry = storage.results->get(posting.unique_key); entry && unique_holder_from_wire(entry->value).job == own)

@@ -75,6 +75,22 @@ EVERYWHERE("chain: when a link fails, the rest is cancelled and says why, and wh
   CHECK(ran == 1);
 }
 
+EVERYWHERE("chain: what a link is to read waits for it as long as the link does") {
+  Plant<Place> plant;
+  plant.tasks.add("t", [](TaskContext&) { return 1; });
+  Job later{"t"};
+  later.options.delay = 240h;
+  const auto chain = plant.stem().enqueue(Chain{{{"t"}, later, {"t"}}});
+  const auto store = plant.storage().results;
+  const auto left = [&](const std::string& key) { return *store->get(key)->expires - Clock::system().wall(); };
+  CHECK(left(result_key(chain.links[1])) > 400h);
+  CHECK(left(result_key(chain.links[2])) > 400h);
+  plant.work();
+  plant.end_of(chain.links[0]);
+  Plant<Place>::wait_until([&] { return store->get(canvas_input_key(chain.links[1])).has_value(); });
+  CHECK(left(canvas_input_key(chain.links[1])) > 400h);
+}
+
 EVERYWHERE("canvas: jobs with ids of their own are enqueued each time the canvas is") {
   Plant<Place> plant;
   std::atomic<int> loaded{0}, summed{0}, told{0};

@@ -267,6 +267,18 @@ TEST_CASE("unique: no arguments are the same as empty ones") {
   CHECK(plant.stem().submit({{"t", Json::object(), unique_for(1h)}}).front().duplicate);
 }
 
+EVERYWHERE("unique: who enqueues the same job again, with its id, is not told of another") {
+  Plant<Place> plant;
+  auto options = unique_for(1h, "k");
+  options.id = "mine";
+  for (int i = 0; i < 2; ++i) {
+    const auto one = plant.stem().submit({{"t", {}, options}}).front();
+    CHECK(one.id == "mine");
+    CHECK_FALSE(one.duplicate);
+  }
+  CHECK(plant.storage().broker->depths().at(0).ready == 1);
+}
+
 TEST_CASE("unique: a producer that knows the tasks keeps to what they say") {
   Plant<MemoryPlace> plant;
   plant.tasks.add("t", [](TaskContext&) {}, {.unique_for = 1h});

@@ -54,6 +54,7 @@ Chain::Ids Stem::draw(const Chain& chain) {
   // Each link carries the next one, so the last is made first.
   std::optional<Envelope> next;
   std::vector<StoreWrite> records;
+  WallTime last{};  // that any of them may begin at
   for (auto i = chain.links.size(); i-- > 0;) {
     CanvasPart part;
     part.follows = i > 0;
@@ -63,7 +64,9 @@ Chain::Ids Stem::draw(const Chain& chain) {
     if (next) records.push_back(Connections::waiting(*next, link.envelope.id, canvas_ttl));
     std::move(link.records.begin(), link.records.end(), std::back_inserter(records));
     next = std::move(link.envelope);
+    last = std::max(last, next->not_before.value_or(last));
   }
+  for (auto& record : records) record.ttl = std::max(record.ttl, canvas_life(last, Clock::system().wall()));
   connections_->publish({*next}, records);
   return ids;
 }
