@@ -8,7 +8,7 @@ namespace stem {
 
 // Jobs that belong together. Each is enqueued with Stem::enqueue() as a whole or not at all, and its books are kept by the
 // workers, so that the producer may go. Members and links take all options but `unique_for`, and go into queues, not to
-// broadcast channels. A canvas is forgotten 7 days after its last progress, or its members' latest eta. See docs/canvas.md.
+// broadcast channels. A canvas is to be over within 7 days: its books are not kept for longer. See docs/canvas.md.
 
 /// Jobs one after the other. Each begins when the one before has succeeded, and reads its result:
 /// TaskContext::previous(). When one fails or is cancelled, the rest is cancelled.
