@@ -10,7 +10,8 @@
 int main() {
   stem::Json facts{{"version", stem::version}, {"abi", STEM_ABI_VERSION}};
   for (const auto& setting : stem::settings())
-    facts["settings"].push_back({{"name", setting.name}, {"default", setting.fallback}, {"meaning", setting.meaning}});
+    facts["settings"].push_back(
+        {{"name", setting.name}, {"default", setting.fallback}, {"meaning", setting.meaning}});
   for (int code = 0; code < 256; ++code)
     if (const std::string_view text = stem::describe(static_cast<stem::Exit>(code)); text != "unknown")
       facts["exits"].push_back({code, text});

@@ -1,6 +1,7 @@
-// Configuration, signatures, producer and worker, put together once. `bootstrap worker` runs a worker; `bootstrap FILE
-// TEXT...` has workers append a line for each TEXT to FILE, and waits. Where jobs are kept, who is trusted and how jobs are
-// signed is said by the environment: STEM_BROKER_URL, STEM_TLS_*, STEM_SIGNING_*.
+// Configuration, signatures, producer and worker, put together once. `bootstrap worker` runs a worker;
+// `bootstrap FILE TEXT...` has workers append a line for each TEXT to FILE, and waits. Where jobs are kept,
+// who is trusted and how jobs are signed is said by the environment: STEM_BROKER_URL, STEM_TLS_*,
+// STEM_SIGNING_*.
 #include <fstream>
 #include <iostream>
 #include <stem/stem.hpp>
@@ -10,7 +11,8 @@ using namespace std::literals;
 
 void write_note(stem::TaskContext& job) {
   std::ofstream file(job.args().at("file").get<std::string>(), std::ios::app);
-  file << job.args().at("text").get<std::string>() + "\n" << std::flush;  // in one piece: others write there, too
+  file << job.args().at("text").get<std::string>() + "\n"
+       << std::flush;  // in one piece: others write there, too
   if (!file) throw std::runtime_error("cannot write the note");
 }
 

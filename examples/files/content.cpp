@@ -65,7 +65,8 @@ std::optional<stem::Outcome> read_content(stem::TaskContext& job, const std::fun
     if (done - reported >= report_bytes) {
       reported = done;
       // The file may have grown since: never more than all of it.
-      job.progress(std::min(1.0, static_cast<double>(done) / static_cast<double>(std::max<off_t>(facts.st_size, 1))));
+      job.progress(
+          std::min(1.0, static_cast<double>(done) / static_cast<double>(std::max<off_t>(facts.st_size, 1))));
     }
   }
 }

@@ -34,7 +34,8 @@ stem::Outcome sha256(stem::TaskContext& job) {
   std::size_t bytes = 0;
   const auto ended = read_content(job, [&](Chunk chunk) {
     bytes += chunk.size();
-    if (EVP_DigestUpdate(digest.get(), chunk.data(), chunk.size()) != 1) throw std::runtime_error("SHA-256 failed");
+    if (EVP_DigestUpdate(digest.get(), chunk.data(), chunk.size()) != 1)
+      throw std::runtime_error("SHA-256 failed");
   });
   if (ended) return *ended;
   std::array<unsigned char, EVP_MAX_MD_SIZE> sum{};
@@ -43,12 +44,14 @@ stem::Outcome sha256(stem::TaskContext& job) {
   return stem::Done{{{"sha256", hex(sum.data(), length)}, {"bytes", bytes}}};
 }
 
-/// {"bytes": n, "gzipBytes": n}: its size, and its size as gzip. `args.level` is 1 (fast) to 9 (small), 6 if absent.
+/// {"bytes": n, "gzipBytes": n}: its size, and its size as gzip. `args.level` is 1 (fast) to 9 (small), 6 if
+/// absent.
 stem::Outcome gzip_size(stem::TaskContext& job) {
   const auto level = job.args().find("level");
   int chosen = 6;
   if (level != job.args().end()) {
-    if (!level->is_number_integer() || *level < 1 || *level > 9) return stem::Dead{"args.level must be 1 to 9"};
+    if (!level->is_number_integer() || *level < 1 || *level > 9)
+      return stem::Dead{"args.level must be 1 to 9"};
     chosen = level->get<int>();
   }
   z_stream stream{};

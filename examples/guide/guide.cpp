@@ -26,7 +26,8 @@ stem::Outcome publish_file(stem::TaskContext& job) {
   const auto size = fs::file_size(from);
   if (fs::space(to.parent_path()).available < 2 * size) return stem::PutBack{1min};
 
-  // Under a name of its own first: if this attempt dies half-way, or runs beside another one, no one sees half a file.
+  // Under a name of its own first: if this attempt dies half-way, or runs beside another one, no one sees
+  // half a file.
   const fs::path part = to.string() + "." + job.id() + ".part";
   std::ifstream in(from, std::ios::binary);
   std::ofstream out(part, std::ios::binary | std::ios::trunc);

@@ -1,5 +1,6 @@
-// Jobs that belong together. `words worker` runs a worker; `words count FILE...` counts the words of all files, each on
-// whatever worker is free, and adds them up; `words longest FILE` takes three steps, one after the other.
+// Jobs that belong together. `words worker` runs a worker; `words count FILE...` counts the words of all
+// files, each on whatever worker is free, and adds them up; `words longest FILE` takes three steps, one after
+// the other.
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -17,7 +18,9 @@ std::vector<std::string> words_of(stem::TaskContext& job) {
   return {std::istream_iterator<std::string>(file), {}};
 }
 
-std::size_t count(stem::TaskContext& job) { return words_of(job).size(); }
+std::size_t count(stem::TaskContext& job) {
+  return words_of(job).size();
+}
 
 std::size_t sum(stem::TaskContext& job) {
   std::size_t total = 0;
@@ -27,7 +30,8 @@ std::size_t sum(stem::TaskContext& job) {
 
 std::string longest(stem::TaskContext& job) {
   const auto words = job.previous()->as<std::vector<std::string>>();
-  const auto found = std::max_element(words.begin(), words.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  const auto found = std::max_element(words.begin(), words.end(),
+                                      [](const auto& a, const auto& b) { return a.size() < b.size(); });
   return found == words.end() ? "" : *found;
 }
 
@@ -49,7 +53,9 @@ void add_tasks(stem::Registry& tasks) {
 
 int print(const std::optional<stem::Result>& result) {
   if (result && result->state == stem::TaskState::succeeded) return std::cout << result->value << '\n', 0;
-  return std::cerr << "words: " << (result && result->failure ? result->failure->message : "no answer") << '\n', 1;
+  return std::cerr << "words: " << (result && result->failure ? result->failure->message : "no answer")
+                   << '\n',
+         1;
 }
 
 }  // namespace

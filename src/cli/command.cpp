@@ -49,7 +49,8 @@ void print_commands(std::ostream& out, const std::string& group) {
   for (const auto& command : commands()) width = std::max(width, command.path.size());
   for (const auto& command : commands()) {
     if (!group.empty() && !command.path.starts_with(group + " ")) continue;
-    out << "  stem " << command.path << std::string(width + 2 - command.path.size(), ' ') << command.summary << '\n';
+    out << "  stem " << command.path << std::string(width + 2 - command.path.size(), ' ') << command.summary
+        << '\n';
   }
   out << "\n`stem COMMAND --help` tells the options of each.\n" << exit_table;
 }
@@ -59,14 +60,17 @@ bool is_group(const std::string& word) {
                      [&](const Command& command) { return command.path.starts_with(word + " "); });
 }
 
-bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == std::string::npos; }
+bool is_blank(const std::string& text) {
+  return text.find_first_not_of(" \t") == std::string::npos;
+}
 
 /// "; did you mean 'stem worker start'?" or the way to the help.
 std::string hint(const std::string& typed) {
   std::vector<std::string_view> paths;
   for (const auto& command : commands()) paths.push_back(command.path);
   const auto near = nearest(typed, paths);
-  return near.empty() ? "; `stem --help` lists the commands" : "; did you mean `stem " + std::string(near) + "`?";
+  return near.empty() ? "; `stem --help` lists the commands"
+                      : "; did you mean `stem " + std::string(near) + "`?";
 }
 
 /// Options as in a manual page: name and value, without the parser's remarks.
@@ -86,7 +90,9 @@ int run_command(const Command& command, std::vector<std::string> arguments) {
   app.formatter(std::make_shared<Help>());
   Common common;
   app.add_flag("--json", common.json, "report as JSON");
-  app.add_option("--env-file", common.env_file, "read variables from this file, as systemd's EnvironmentFile=")->type_name("FILE");
+  app.add_option("--env-file", common.env_file,
+                 "read variables from this file, as systemd's EnvironmentFile=")
+      ->type_name("FILE");
   app.add_flag("-v,--verbose", common.verbose, "say more on standard error; twice for debugging");
   app.add_flag("--no-color", common.no_color, "no colours");
   app.set_help_flag("-h,--help", "show this help");
@@ -121,8 +127,10 @@ int dispatch(const std::vector<std::string>& words) {
   if (is_group(words[0])) {
     if (words.size() == 1) return print_commands(std::cerr, words[0]), static_cast<int>(Exit::usage);
     if (words[1] == "--help" || words[1] == "-h") return print_commands(std::cout, words[0]), 0;
-    return fail("stem", "unknown command '" + words[0] + " " + printable(words[1]) + "'" + hint(words[0] + " " + words[1]),
-                Exit::usage);
+    return fail(
+        "stem",
+        "unknown command '" + words[0] + " " + printable(words[1]) + "'" + hint(words[0] + " " + words[1]),
+        Exit::usage);
   }
   return fail("stem", "unknown command '" + printable(words[0]) + "'" + hint(words[0]), Exit::usage);
 }
@@ -159,10 +167,11 @@ EnvironmentFiles::EnvironmentFiles(const Common& common, const std::string& node
     return at == inherited.end() ? std::string{} : at->second;
   };
   const auto name = node.empty() ? variable("STEM_WORKER_NODE") : node;
-  // The unit names the files that systemd has read: here they are checked for lines that systemd drops without a word,
-  // and read again for a reload. One that only root may read has come by the environment.
+  // The unit names the files that systemd has read: here they are checked for lines that systemd drops
+  // without a word, and read again for a reload. One that only root may read has come by the environment.
   if (const auto listed = variable("STEM_ENV_FILE"); !is_blank(listed))
-    for (const auto& path : split_command(listed)) optional_.push_back(is_name(name) ? NodeTemplate::now(name).expand(path) : path);
+    for (const auto& path : split_command(listed))
+      optional_.push_back(is_name(name) ? NodeTemplate::now(name).expand(path) : path);
   required_ = common.env_file;
   beneath_ = inherited;
 }
@@ -210,7 +219,8 @@ int run(int argc, char** argv) {
   } catch (const Error& error) {
     return fail("stem", error.what(), error.code());
   } catch (const std::exception& error) {
-    return fail("stem", std::string("internal error: ") + error.what() + "; please report it", Exit::software);
+    return fail("stem", std::string("internal error: ") + error.what() + "; please report it",
+                Exit::software);
   }
 }
 

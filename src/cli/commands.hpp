@@ -2,7 +2,8 @@
 
 #include "cli/command.hpp"
 
-/// One function a command, each in the file of its name. Each fills the parser and returns what runs after parsing.
+/// One function a command, each in the file of its name. Each fills the parser and returns what runs after
+/// parsing.
 namespace stem::cli {
 
 using Work = std::function<int()>;

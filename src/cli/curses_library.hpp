@@ -14,11 +14,13 @@ namespace stem::cli {
 /// The functions of ncursesw that Stem takes, by their own names. The library is loaded by the first call of
 /// curses_library(): no other command pays for it.
 struct CursesLibrary {
+// clang-format off
 #define STEM_CURSES_FUNCTIONS(X)                                                                                   \
   X(cbreak) X(clearok) X(curs_set) X(delscreen) X(doupdate) X(endwin) X(has_colors) X(init_pair) X(keypad)         \
   X(newterm) X(newwin) X(nodelay) X(noecho) X(redrawwin) X(resizeterm) X(set_escdelay) X(setupterm) X(start_color) \
   X(tigetstr) X(use_default_colors) X(waddnstr) X(wattr_set) X(wclrtoeol) X(werase) X(wgetch) X(wmove)             \
   X(wnoutrefresh) X(wresize)
+// clang-format on
 #define STEM_DECLARE(name) decltype(&::name) name;
   STEM_CURSES_FUNCTIONS(STEM_DECLARE)
 #undef STEM_DECLARE

@@ -49,7 +49,9 @@ std::size_t kinds(const std::vector<DeadGroup>& groups, Part part) {
   return names.size();
 }
 
-std::string counted(std::size_t count, const char* one) { return std::to_string(count) + " " + one + (count == 1 ? "" : "s"); }
+std::string counted(std::size_t count, const char* one) {
+  return std::to_string(count) + " " + one + (count == 1 ? "" : "s");
+}
 
 }  // namespace
 
@@ -64,7 +66,8 @@ std::vector<DeadGroup> dead_groups(const std::vector<DeadJob>& jobs) {
     std::tie(group.queue, group.task, group.reason) = key;
     groups.push_back(std::move(group));
   }
-  std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.count > b.count; });
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const auto& a, const auto& b) { return a.count > b.count; });
   return groups;
 }
 
@@ -72,10 +75,12 @@ std::string dead_group_table(const std::vector<DeadGroup>& groups, WallTime now)
   if (groups.empty()) return "no dead job matches\n";
   Table table({"QUEUE", "TASK", "REASON", "DEAD", "OLDEST", "NEWEST"});
   for (const auto& group : groups)
-    table.add({printable(group.queue), printable(group.task), printable(group.reason), std::to_string(group.count), in_words(group.oldest, now),
-               in_words(group.newest, now)});
-  return table.text() + "\n" + counted(sum(groups).count, "dead job") + " of " + counted(kinds(groups, &DeadGroup::queue), "queue") + ", " +
-         counted(kinds(groups, &DeadGroup::task), "task") + ", " + counted(kinds(groups, &DeadGroup::reason), "reason") + "; `stem dlq list` shows them\n";
+    table.add({printable(group.queue), printable(group.task), printable(group.reason),
+               std::to_string(group.count), in_words(group.oldest, now), in_words(group.newest, now)});
+  return table.text() + "\n" + counted(sum(groups).count, "dead job") + " of " +
+         counted(kinds(groups, &DeadGroup::queue), "queue") + ", " +
+         counted(kinds(groups, &DeadGroup::task), "task") + ", " +
+         counted(kinds(groups, &DeadGroup::reason), "reason") + "; `stem dlq list` shows them\n";
 }
 
 Json to_json(const std::vector<DeadGroup>& groups) {

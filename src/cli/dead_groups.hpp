@@ -21,7 +21,8 @@ std::vector<DeadGroup> dead_groups(const std::vector<DeadJob>& jobs);
 
 /// One row a group, for people, and a line that sums up.
 std::string dead_group_table(const std::vector<DeadGroup>& groups, WallTime now);
-/// `dead oldest newest`, `queues[]`, `tasks[]` and `reasons[]` each with the same for one of them, and `groups[]`.
+/// `dead oldest newest`, `queues[]`, `tasks[]` and `reasons[]` each with the same for one of them, and
+/// `groups[]`.
 Json to_json(const std::vector<DeadGroup>& groups);
 
 }  // namespace stem::cli

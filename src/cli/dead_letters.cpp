@@ -19,7 +19,8 @@ std::optional<Envelope> envelope_of(const DeadJob& job) {
 }
 
 bool matches(const DeadJob& job, const DeadFilter& filter) {
-  if (!filter.ids.empty() && std::find(filter.ids.begin(), filter.ids.end(), job.id) == filter.ids.end()) return false;
+  if (!filter.ids.empty() && std::find(filter.ids.begin(), filter.ids.end(), job.id) == filter.ids.end())
+    return false;
   if (!filter.queue.empty() && job.queue != filter.queue) return false;
   return filter.task.empty() || task_of(job) == filter.task;
 }
@@ -27,12 +28,14 @@ bool matches(const DeadJob& job, const DeadFilter& filter) {
 void require_dead(Broker& broker, const std::string& id) {
   const auto job = broker.find(id);
   const auto name = "job '" + printable(id) + "'";
-  if (!job) throw Error(Exit::no_input, "no queue holds " + name + "; `stem result` may know what became of it");
+  if (!job)
+    throw Error(Exit::no_input, "no queue holds " + name + "; `stem result` may know what became of it");
   if (job->state == JobView::State::dead) return;
-  throw Error(Exit::no_input, name + " is not dead: it " +
-                                  (job->state == JobView::State::leased    ? "runs, on " + printable(job->consumer)
-                                   : job->state == JobView::State::delayed ? std::string("waits for its time")
-                                                                           : std::string("waits for a worker")));
+  throw Error(Exit::no_input,
+              name + " is not dead: it " +
+                  (job->state == JobView::State::leased    ? "runs, on " + printable(job->consumer)
+                   : job->state == JobView::State::delayed ? std::string("waits for its time")
+                                                           : std::string("waits for a worker")));
 }
 
 }  // namespace
@@ -72,7 +75,9 @@ WallTime since_from(const std::string& text, WallTime now) {
   try {
     return parse_time(text);
   } catch (const Error&) {
-    throw Error(Exit::usage, "--since '" + printable(text) + "' is neither a duration, such as 2h, nor a time, such as 2025-01-02T03:04:05Z");
+    throw Error(Exit::usage,
+                "--since '" + printable(text) +
+                    "' is neither a duration, such as 2h, nor a time, such as 2025-01-02T03:04:05Z");
   }
 }
 
@@ -90,8 +95,8 @@ std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner*
 std::string dead_table(const std::vector<DeadJob>& jobs, WallTime now) {
   Table table({"ID", "QUEUE", "TASK", "ATTEMPTS", "DIED", "REASON"});
   for (const auto& job : jobs)
-    table.add({printable(job.id), printable(job.queue), printable(task_of(job)), std::to_string(job.attempt), in_words(job.dead_at, now),
-               printable(job.reason)});
+    table.add({printable(job.id), printable(job.queue), printable(task_of(job)), std::to_string(job.attempt),
+               in_words(job.dead_at, now), printable(job.reason)});
   return table.text();
 }
 

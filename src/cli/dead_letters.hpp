@@ -19,7 +19,8 @@ struct DeadFilter {
   std::size_t limit = 0;          ///< the newest so many; 0 = all
 };
 
-/// Newest first. Throws Error: 66 for an id that is no dead job's, and what it is instead; else as Broker does.
+/// Newest first. Throws Error: 66 for an id that is no dead job's, and what it is instead; else as Broker
+/// does.
 std::vector<DeadJob> find_dead(Broker& broker, const DeadFilter& filter);
 
 /// The task of a dead job, or `?` if its envelope cannot be read.
@@ -28,7 +29,8 @@ std::string task_of(const DeadJob& job);
 /// `1h` is an hour before `now`; or an ISO 8601 time. Throws Error (exit 64).
 WallTime since_from(const std::string& text, WallTime now);
 
-/// Why a dead job must not be put back, since it would only die again; empty = it may be. `signer` may be null.
+/// Why a dead job must not be put back, since it would only die again; empty = it may be. `signer` may be
+/// null.
 std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer);
 
 /// One row a job, for people.

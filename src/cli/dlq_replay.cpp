@@ -29,13 +29,21 @@ struct Deed {
 constexpr Deed replay{"Replay", "replayed", &Broker::replay, true};
 constexpr Deed purge{"Purge", "purged", &Broker::purge, false};
 
-std::string jobs_of(std::size_t count) { return std::to_string(count) + (count == 1 ? " dead job" : " dead jobs"); }
+std::string jobs_of(std::size_t count) {
+  return std::to_string(count) + (count == 1 ? " dead job" : " dead jobs");
+}
 
 DeadFilter filter_of(const Options& options, WallTime now) {
-  DeadFilter filter{.ids = options.ids, .queue = options.queue, .task = options.task, .since = {}, .limit = static_cast<std::size_t>(options.limit)};
+  DeadFilter filter{.ids = options.ids,
+                    .queue = options.queue,
+                    .task = options.task,
+                    .since = {},
+                    .limit = static_cast<std::size_t>(options.limit)};
   if (!options.since.empty()) filter.since = since_from(options.since, now);
-  if (!options.all && filter.ids.empty() && filter.queue.empty() && filter.task.empty() && !filter.since && filter.limit == 0)
-    throw Error(Exit::usage, "which dead jobs? name their ids, or say --queue, --task, --since or --limit, or --all");
+  if (!options.all && filter.ids.empty() && filter.queue.empty() && filter.task.empty() && !filter.since &&
+      filter.limit == 0)
+    throw Error(Exit::usage,
+                "which dead jobs? name their ids, or say --queue, --task, --since or --limit, or --all");
   return filter;
 }
 
@@ -62,7 +70,8 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
   if (!common.json && !jobs.empty()) {
     const auto count = jobs.size();
     if (count > shown) jobs.resize(shown);
-    std::cout << dead_table(jobs, now) << (count > shown ? "and " + std::to_string(count - shown) + " more\n" : "") << std::flush;
+    std::cout << dead_table(jobs, now)
+              << (count > shown ? "and " + std::to_string(count - shown) + " more\n" : "") << std::flush;
   }
   const bool act = !options.dry_run && !ids.empty();
   if (act && !options.yes && !confirmed(std::string(deed.ask) + " " + jobs_of(ids.size()) + "?")) {
@@ -78,7 +87,8 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
     rest = rest.subspan(some.size());
   }
   if (common.json) {
-    std::cout << Json{{"jobs", ids}, {deed.done, moved}, {"refused", refused}, {"applied", act}}.dump(2, ' ', false, Json::error_handler_t::replace)
+    std::cout << Json{{"jobs", ids}, {deed.done, moved}, {"refused", refused}, {"applied", act}}.dump(
+                     2, ' ', false, Json::error_handler_t::replace)
               << '\n';
   } else if (ids.empty()) {
     std::cout << (refused.empty() ? "no dead job matches\n" : "");
@@ -94,8 +104,12 @@ Work define(const Deed& deed, CLI::App& app, Common& common, const std::string& 
   app.add_option("ID", options->ids, "dead jobs to " + verb);
   app.add_option("-q,--queue", options->queue, "of this queue only")->type_name("NAME");
   app.add_option("--task", options->task, "of this task only")->type_name("NAME");
-  app.add_option("--since", options->since, "those that died so long ago at the most (2h), or since a time")->type_name("WHEN");
-  app.add_option("--limit", options->limit, "the newest so many (all)")->type_name("N")->check(between(1, 1'000'000'000))->default_str("");
+  app.add_option("--since", options->since, "those that died so long ago at the most (2h), or since a time")
+      ->type_name("WHEN");
+  app.add_option("--limit", options->limit, "the newest so many (all)")
+      ->type_name("N")
+      ->check(between(1, 1'000'000'000))
+      ->default_str("");
   app.add_flag("--all", options->all, "all of all queues, where nothing else is said");
   app.add_flag("--dry-run", options->dry_run, "show which, and change nothing");
   app.add_flag("-y,--yes", options->yes, "do not ask");
@@ -104,7 +118,11 @@ Work define(const Deed& deed, CLI::App& app, Common& common, const std::string& 
 
 }  // namespace
 
-Work define_dlq_replay(CLI::App& app, Common& common) { return define(replay, app, common, "replay"); }
-Work define_dlq_purge(CLI::App& app, Common& common) { return define(purge, app, common, "purge"); }
+Work define_dlq_replay(CLI::App& app, Common& common) {
+  return define(replay, app, common, "replay");
+}
+Work define_dlq_purge(CLI::App& app, Common& common) {
+  return define(purge, app, common, "purge");
+}
 
 }  // namespace stem::cli

@@ -2,7 +2,8 @@
 
 namespace stem::cli {
 
-CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target, const std::string& meaning) {
+CLI::Option* add_duration(CLI::App& app, const std::string& flag, Duration& target,
+                          const std::string& meaning) {
   const auto parse = [&target, flag](const std::string& text) {
     try {
       target = parse_duration(text);

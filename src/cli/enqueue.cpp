@@ -16,7 +16,8 @@ struct Options {
   int priority = 0;
   std::optional<int> max_retries;
   std::optional<double> retry_factor;
-  Duration delay{}, expires{}, result_ttl{}, unique_for{}, retry_base{}, retry_cap{}, timeout = std::chrono::seconds{60};
+  Duration delay{}, expires{}, result_ttl{}, unique_for{}, retry_base{}, retry_cap{},
+      timeout = std::chrono::seconds{60};
   bool wait = false, ignore_result = false;
 };
 
@@ -43,7 +44,9 @@ EnqueueOptions job_options(const Options& options) {
   job.max_retries = options.max_retries;
   if (options.delay > Duration::zero()) job.delay = options.delay;
   if (!options.eta.empty()) job.eta = parse_time(options.eta);
-  const auto given = [](Duration length) { return length > Duration::zero() ? std::optional(length) : std::nullopt; };
+  const auto given = [](Duration length) {
+    return length > Duration::zero() ? std::optional(length) : std::nullopt;
+  };
   job.expires = given(options.expires);
   if (!options.expires_at.empty()) job.expires_at = parse_time(options.expires_at);
   job.result_ttl = given(options.result_ttl);
@@ -71,7 +74,8 @@ CLI::Validator above_zero() {
   return CLI::Validator(
       [](std::string& text) {
         try {
-          return parse_duration(text) < std::chrono::milliseconds{1} ? std::string("must be at least 1ms") : std::string();
+          return parse_duration(text) < std::chrono::milliseconds{1} ? std::string("must be at least 1ms")
+                                                                     : std::string();
         } catch (const Error&) {
           return std::string();  // the option says it
         }
@@ -87,7 +91,8 @@ void tell(const Enqueued& enqueued, const Options& options, const Common& common
     return;
   }
   std::cout << enqueued.id << std::endl;
-  if (enqueued.duplicate) std::cerr << "stem enqueue: not enqueued: job " << enqueued.id << " has the same unique key\n";
+  if (enqueued.duplicate)
+    std::cerr << "stem enqueue: not enqueued: job " << enqueued.id << " has the same unique key\n";
 }
 
 /// One job a line. Lines are checked before the batch they are in is sent; what was sent before a bad line is
@@ -141,7 +146,8 @@ void check(const Options& options) {
   envelope.queue = options.queue.empty() ? envelope.queue : options.queue;
   envelope.priority = options.priority;
   validate(envelope);
-  if (options.wait && options.ignore_result) throw Error(Exit::usage, "--wait waits for what --ignore-result leaves out");
+  if (options.wait && options.ignore_result)
+    throw Error(Exit::usage, "--wait waits for what --ignore-result leaves out");
 }
 
 int enqueue(const Options& options, const Common& common) {
@@ -171,25 +177,34 @@ Work define_enqueue(CLI::App& app, Common& common) {
   app.add_option("--max-retries", options->max_retries, "retries beyond the first run")
       ->type_name("N")
       ->check(between(0, 1000000));
-  add_duration(app, "--retry-base", options->retry_base, "delay before the first retry (the task's)")->check(above_zero());
-  add_duration(app, "--retry-cap", options->retry_cap, "the longest delay before a retry (5m)")->check(above_zero());
-  app.add_option("--retry-factor", options->retry_factor, "how the delay grows from retry to retry (2)")->type_name("X");
+  add_duration(app, "--retry-base", options->retry_base, "delay before the first retry (the task's)")
+      ->check(above_zero());
+  add_duration(app, "--retry-cap", options->retry_cap, "the longest delay before a retry (5m)")
+      ->check(above_zero());
+  app.add_option("--retry-factor", options->retry_factor, "how the delay grows from retry to retry (2)")
+      ->type_name("X");
   add_duration(app, "--delay", options->delay, "not before this time has passed");
   app.add_option("--eta", options->eta, "not before this instant, ISO 8601")
       ->type_name("TIME")
       ->excludes("--delay");
-  add_duration(app, "--expires", options->expires, "cancelled if it has not begun this long after it may")->check(above_zero());
-  app.add_option("--expires-at", options->expires_at, "cancelled if it has not begun by this instant, ISO 8601")
+  add_duration(app, "--expires", options->expires, "cancelled if it has not begun this long after it may")
+      ->check(above_zero());
+  app.add_option("--expires-at", options->expires_at,
+                 "cancelled if it has not begun by this instant, ISO 8601")
       ->type_name("TIME")
       ->excludes("--expires");
-  add_duration(app, "--result-ttl", options->result_ttl, "how long its record is kept (STEM_RESULT_TTL)")->check(above_zero());
+  add_duration(app, "--result-ttl", options->result_ttl, "how long its record is kept (STEM_RESULT_TTL)")
+      ->check(above_zero());
   app.add_flag("--ignore-result", options->ignore_result, "keep no record of a success");
-  auto* const unique = add_duration(app, "--unique-for", options->unique_for,
-                                    "not enqueued while another job of its key is there, for this long at most")->check(above_zero());
+  auto* const unique =
+      add_duration(app, "--unique-for", options->unique_for,
+                   "not enqueued while another job of its key is there, for this long at most")
+          ->check(above_zero());
   app.add_option("--unique-key", options->unique_key, "the key, within the task (a hash of the arguments)")
       ->type_name("TEXT")
       ->needs(unique);
-  app.add_option("--unique-until", options->unique_until, "hold the key until the job has ended, or for the whole window (ended)")
+  app.add_option("--unique-until", options->unique_until,
+                 "hold the key until the job has ended, or for the whole window (ended)")
       ->type_name("WHEN")
       ->check(CLI::IsMember({"ended", "window"}).description(""))
       ->needs(unique);

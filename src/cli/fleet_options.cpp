@@ -16,12 +16,17 @@ constexpr std::chrono::minutes longest_timeout{10};
 }  // namespace
 
 void add_fleet(CLI::App& app, FleetOptions& options) {
-  app.add_option("-w,--worker", options.workers, "only this node; may be repeated (all)")->type_name("NODE")->delimiter(',')->allow_extra_args(false);
-  app.add_option("--namespace", options.name_space, "the workers' namespace (STEM_WORKER_NAMESPACE)")->type_name("NAME");
+  app.add_option("-w,--worker", options.workers, "only this node; may be repeated (all)")
+      ->type_name("NODE")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("--namespace", options.name_space, "the workers' namespace (STEM_WORKER_NAMESPACE)")
+      ->type_name("NAME");
 }
 
 void add_fleet_timeout(CLI::App& app, FleetOptions& options) {
-  add_duration(app, "--timeout", options.timeout, "how long to wait for workers that live and do not answer (5s)");
+  add_duration(app, "--timeout", options.timeout,
+               "how long to wait for workers that live and do not answer (5s)");
 }
 
 Config fleet_config(const FleetOptions& options, const Common& common) {
@@ -36,7 +41,9 @@ Config fleet_config(const FleetOptions& options, const Common& common) {
   return config;
 }
 
-Fleet open_fleet(const Config& config) { return Fleet(config, open_storage(config)); }
+Fleet open_fleet(const Config& config) {
+  return Fleet(config, open_storage(config));
+}
 
 std::string this_person() {
   const auto* const account = getpwuid(geteuid());

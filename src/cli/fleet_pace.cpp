@@ -6,9 +6,13 @@
 namespace stem::cli {
 namespace {
 
-double seconds_of(Duration length) { return static_cast<double>(length.count()) / 1e6; }
+double seconds_of(Duration length) {
+  return static_cast<double>(length.count()) / 1e6;
+}
 
-void add(std::optional<double>& sum, double a_second) { sum = sum.value_or(0) + a_second; }
+void add(std::optional<double>& sum, double a_second) {
+  sum = sum.value_or(0) + a_second;
+}
 
 void add(Rates& rates, const Ends& ends, double seconds) {
   add(rates.done, static_cast<double>(ends.done) / seconds);
@@ -22,8 +26,12 @@ const Value& entry(const std::map<Key, Value>& map, const Key& key) {
   return found == map.end() ? none : found->second;
 }
 
-Json rate_json(const std::optional<double>& rate) { return rate ? Json(*rate) : Json(); }
-Json ms_json(const std::optional<Duration>& length) { return length ? Json(seconds_of(*length) * 1000) : Json(); }
+Json rate_json(const std::optional<double>& rate) {
+  return rate ? Json(*rate) : Json();
+}
+Json ms_json(const std::optional<Duration>& length) {
+  return length ? Json(seconds_of(*length) * 1000) : Json();
+}
 
 }  // namespace
 
@@ -47,8 +55,12 @@ FleetFigures FleetPace::take(const FleetSample& sample) {
   for (const auto& beat : sample.beats) {
     living.insert(heartbeat_key(beat));
     const auto& past = remember(beat);
-    FleetFigures::Worker worker{
-        .key = heartbeat_key(beat), .node = beat.node, .host = beat.host, .figures = past.back(), .rates = {}, .late = beat.stale(sample.at)};
+    FleetFigures::Worker worker{.key = heartbeat_key(beat),
+                                .node = beat.node,
+                                .host = beat.host,
+                                .figures = past.back(),
+                                .rates = {},
+                                .late = beat.stale(sample.at)};
     const auto& now = *past.back();
     const bool two = past.size() > 1 && !worker.late;
     const auto& before = *past.front();
@@ -67,7 +79,8 @@ FleetFigures FleetPace::take(const FleetSample& sample) {
       times[name].first.add(told.times.since(then.times));
     }
     if (two)
-      for (const auto& [name, told] : now.per_queue) add(queue_rates[name], told.since(entry(before.per_queue, name)), seconds);
+      for (const auto& [name, told] : now.per_queue)
+        add(queue_rates[name], told.since(entry(before.per_queue, name)), seconds);
     if (worker.late) {
       ++all.late;
     } else {

@@ -27,9 +27,9 @@ struct FleetFigures {
   struct Task {
     std::string name;
     Rates rates;
-    Ends ends;                          ///< since its workers started
-    std::optional<Duration> p50, p95;   ///< how long its handler ran
-    bool lately = false;                ///< these two are of the last seconds, not since the workers started
+    Ends ends;                         ///< since its workers started
+    std::optional<Duration> p50, p95;  ///< how long its handler ran
+    bool lately = false;               ///< these two are of the last seconds, not since the workers started
   };
   struct Worker {
     std::string key, node, host;
@@ -53,8 +53,8 @@ struct FleetFigures {
 /// `at rates{} busy … queues[] tasks[] workers[]`: an object of docs/control-plane.md's figures for programs.
 Json to_json(const FleetFigures& figures);
 
-/// Makes rates of what counters say at two moments. They are of the last `window`, or, where heartbeats are further apart,
-/// of the time between two.
+/// Makes rates of what counters say at two moments. They are of the last `window`, or, where heartbeats are
+/// further apart, of the time between two.
 class FleetPace {
  public:
   FleetFigures take(const FleetSample& sample);

@@ -10,7 +10,8 @@ namespace {
 
 QueueState state_of(const QueueDepth& depth, WallTime now) {
   return {.depth = depth,
-          .lag = depth.oldest_ready ? std::optional(std::max(Duration::zero(), now - *depth.oldest_ready)) : std::nullopt,
+          .lag = depth.oldest_ready ? std::optional(std::max(Duration::zero(), now - *depth.oldest_ready))
+                                    : std::nullopt,
           .workers = {},
           .pauses = {}};
 }
@@ -21,7 +22,8 @@ std::vector<std::string> names_in(const Json& facts, const char* key) {
   const auto found = facts.find(key);
   if (found == facts.end() || !found->is_array()) return names;
   for (const auto& one : *found)
-    if (one.is_string() && is_name(one.get_ref<const std::string&>())) names.push_back(one.get<std::string>());
+    if (one.is_string() && is_name(one.get_ref<const std::string&>()))
+      names.push_back(one.get<std::string>());
   return names;
 }
 
@@ -58,7 +60,8 @@ std::vector<QueueState> queue_states(const FleetSample& sample) {
   for (const auto& beat : sample.beats) {
     const auto rests = names_in(beat.facts, "pausedQueues");
     for (const auto& name : names_in(beat.facts, "queues"))
-      if (auto& state = queue(name); std::find(rests.begin(), rests.end(), name) == rests.end()) state.workers.push_back(beat.node);
+      if (auto& state = queue(name); std::find(rests.begin(), rests.end(), name) == rests.end())
+        state.workers.push_back(beat.node);
   }
   std::vector<QueueState> states;
   for (auto& [name, state] : all) {

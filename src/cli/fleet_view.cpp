@@ -9,7 +9,8 @@ namespace stem::cli {
 
 int status_of(const std::vector<FleetAnswer>& answers, int nobody) {
   if (answers.empty()) return nobody;
-  const bool all = std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.ok(); });
+  const bool all =
+      std::all_of(answers.begin(), answers.end(), [](const auto& answer) { return answer.ok(); });
   return static_cast<int>(all ? Exit::ok : Exit::unhealthy);
 }
 
@@ -43,16 +44,19 @@ std::string answers_json(const std::vector<FleetAnswer>& answers) {
   return rows.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string answers_table(const std::vector<FleetAnswer>& answers, const std::string& name_space, const std::vector<std::string>& headings,
+std::string answers_table(const std::vector<FleetAnswer>& answers, const std::string& name_space,
+                          const std::vector<std::string>& headings,
                           const std::function<std::vector<std::string>(const FleetAnswer&)>& cells) {
   if (answers.empty()) return "no worker of namespace " + name_space + " lives\n";
   std::vector<std::string> first{"WORKER", "HOST", "STATUS"};
   first.insert(first.end(), headings.begin(), headings.end());
-  const bool troubled = std::any_of(answers.begin(), answers.end(), [](const auto& answer) { return !answer.ok(); });
+  const bool troubled =
+      std::any_of(answers.begin(), answers.end(), [](const auto& answer) { return !answer.ok(); });
   if (troubled) first.push_back("REASON");
   Table table(first);
   for (const auto& answer : answers) {
-    std::vector<std::string> row{answer.node, answer.host.empty() ? "-" : plain(answer.host), word_of(answer.kind)};
+    std::vector<std::string> row{answer.node, answer.host.empty() ? "-" : plain(answer.host),
+                                 word_of(answer.kind)};
     const auto told = answer.ok() ? cells(answer) : std::vector<std::string>(headings.size(), "-");
     row.insert(row.end(), told.begin(), told.end());
     if (troubled) row.push_back(plain(answer.error));
@@ -63,7 +67,8 @@ std::string answers_table(const std::vector<FleetAnswer>& answers, const std::st
 
 std::string number_cell(const Json& payload, const char* key) {
   const auto found = payload.find(key);
-  return found != payload.end() && found->is_number_integer() ? std::to_string(found->get<std::int64_t>()) : "-";
+  return found != payload.end() && found->is_number_integer() ? std::to_string(found->get<std::int64_t>())
+                                                              : "-";
 }
 
 std::string text_cell(const Json& payload, const char* key) {
@@ -83,7 +88,8 @@ std::string list_cell(const Json& payload, const char* key) {
 std::string length_cell(const Json& payload, const char* key) {
   const auto found = payload.find(key);
   if (found == payload.end() || !found->is_number_integer()) return "-";
-  return human_duration(std::chrono::milliseconds(std::clamp<std::int64_t>(found->get<std::int64_t>(), 0, std::int64_t{1} << 50)));
+  return human_duration(std::chrono::milliseconds(
+      std::clamp<std::int64_t>(found->get<std::int64_t>(), 0, std::int64_t{1} << 50)));
 }
 
 std::string bytes_cell(const Json& payload, const char* key) {

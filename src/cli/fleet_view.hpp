@@ -14,9 +14,11 @@ int status_of(const std::vector<FleetAnswer>& answers, int nobody);
 /// The array of `--json`, one element a worker.
 std::string answers_json(const std::vector<FleetAnswer>& answers);
 
-/// WORKER HOST STATUS, and what `cells` makes of the payload of those that have done it, under `headings`; for the others
-/// the error, in the last column. In place of a table, where there is no worker: a line that says so.
-std::string answers_table(const std::vector<FleetAnswer>& answers, const std::string& name_space, const std::vector<std::string>& headings,
+/// WORKER HOST STATUS, and what `cells` makes of the payload of those that have done it, under `headings`;
+/// for the others the error, in the last column. In place of a table, where there is no worker: a line that
+/// says so.
+std::string answers_table(const std::vector<FleetAnswer>& answers, const std::string& name_space,
+                          const std::vector<std::string>& headings,
                           const std::function<std::vector<std::string>(const FleetAnswer&)>& cells);
 
 /// `ok`, `error`, `no answer`, `ended`, `absent`.

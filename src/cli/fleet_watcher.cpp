@@ -9,7 +9,8 @@ namespace {
 constexpr Duration ask_every = std::chrono::seconds{10};
 
 std::string words_of(const QueueOrder& order, const std::string& name_space) {
-  return order.queues.front() + (order.resume ? " is resumed" : " is paused; r resumes it") + " (namespace " + name_space + ")";
+  return order.queues.front() + (order.resume ? " is resumed" : " is paused; r resumes it") + " (namespace " +
+         name_space + ")";
 }
 
 }  // namespace
@@ -20,7 +21,8 @@ FleetSample WatchedFleet::take() {
     ask_again_ = now + ask_every;
     const auto ms = [](Duration length) { return duration_cast<std::chrono::milliseconds>(length).count(); };
     try {
-      fleet_->tell("watch", {{"everyMs", ms(interval_)}, {"forMs", ms(ask_every * 3 / 2)}}, nodes_, ask_every);
+      fleet_->tell("watch", {{"everyMs", ms(interval_)}, {"forMs", ms(ask_every * 3 / 2)}}, nodes_,
+                   ask_every);
       unasked_.clear();
     } catch (const Error& error) {
       unasked_ = error.what();  // what cannot be reached is told by the look itself
@@ -91,7 +93,8 @@ void FleetWatcher::watch(const std::shared_ptr<State>& state, WatchedFleet look,
       std::string said;
       try {
         remember(order, look.fleet());
-        look.fleet().tell(order.type(), order.payload(look.fleet().name_space()), order.nodes, std::chrono::seconds{15});
+        look.fleet().tell(order.type(), order.payload(look.fleet().name_space()), order.nodes,
+                          std::chrono::seconds{15});
         said = words_of(order, look.fleet().name_space());
       } catch (const std::exception& error) {
         said = std::string(order.resume ? "not resumed: " : "not paused: ") + error.what();

@@ -15,7 +15,8 @@
 
 namespace stem::cli {
 
-/// Takes a sample of the fleet now, and asks workers now and then to tell more often how they fare. One thread.
+/// Takes a sample of the fleet now, and asks workers now and then to tell more often how they fare. One
+/// thread.
 class WatchedFleet {
  public:
   WatchedFleet(std::shared_ptr<Fleet> fleet, std::vector<std::string> nodes, Duration interval)
@@ -54,8 +55,8 @@ class FleetWatcher {
   News take_news();
   /// Carried out before the next look, which follows at once.
   void give(QueueOrder order);
-  /// Returns whether the thread has ended within `patience`. If not, it is left to the end of the process: it does nothing that could
-  /// be half done.
+  /// Returns whether the thread has ended within `patience`. If not, it is left to the end of the process: it
+  /// does nothing that could be half done.
   bool stop(Duration patience);
 
  private:

@@ -10,10 +10,14 @@ constexpr Duration usual_interval = std::chrono::seconds{2};
 constexpr Duration shortest_interval = std::chrono::milliseconds{100};
 constexpr Duration longest_interval = std::chrono::hours{24};
 
-bool goes_on(const FollowOptions& options) { return options.follow || options.interval != Duration::zero(); }
+bool goes_on(const FollowOptions& options) {
+  return options.follow || options.interval != Duration::zero();
+}
 
 /// What may pass.
-bool is_away(const Error& error) { return error.code() == Exit::unavailable || error.code() == Exit::try_again; }
+bool is_away(const Error& error) {
+  return error.code() == Exit::unavailable || error.code() == Exit::try_again;
+}
 
 }  // namespace
 
@@ -28,7 +32,8 @@ std::string json_text(const Json& value, const FollowOptions& options) {
 
 int show_looks(const FollowOptions& options, const Common& common, const std::function<Look()>& look) {
   const auto interval = options.interval == Duration::zero() ? usual_interval : options.interval;
-  if (interval < shortest_interval || interval > longest_interval) throw Error(Exit::usage, "--interval is from 100ms to 24h");
+  if (interval < shortest_interval || interval > longest_interval)
+    throw Error(Exit::usage, "--interval is from 100ms to 24h");
   auto last = look();
   if (!goes_on(options)) return std::cout << last.text, last.status;
   std::string trouble;

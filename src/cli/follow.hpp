@@ -23,9 +23,10 @@ struct Look {
   int status = 0;
 };
 
-/// Prints what `look` finds; with --follow again and again, each with the time above it, or as a line of JSON. The
-/// status is that of the last look. A broker that is lost between two looks is told on stderr once, and waited for; where
-/// nobody reads any more, it ends. Throws what the first look throws; Error 64 for a bad interval.
+/// Prints what `look` finds; with --follow again and again, each with the time above it, or as a line of
+/// JSON. The status is that of the last look. A broker that is lost between two looks is told on stderr once,
+/// and waited for; where nobody reads any more, it ends. Throws what the first look throws; Error 64 for a
+/// bad interval.
 int show_looks(const FollowOptions& options, const Common& common, const std::function<Look()>& look);
 
 /// Of a value, as --json wants it: in several lines, or in one.

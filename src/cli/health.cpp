@@ -27,7 +27,8 @@ Config configure(const Options& options, const Common& common) {
   if (!options.broker.empty()) environment["STEM_BROKER_URL"] = options.broker;
   if (!options.backend.empty()) environment["STEM_RESULT_BACKEND_URL"] = options.backend;
   auto config = load_config(environment);
-  if (!options.broker.empty()) config.broker_url = options.broker;  // a credential stands over the environment
+  if (!options.broker.empty())
+    config.broker_url = options.broker;  // a credential stands over the environment
   if (!options.backend.empty()) config.result_backend_url = options.backend;
   if (options.allow_insecure) config.tls.allow_insecure = true;
   return config;
@@ -41,13 +42,14 @@ int show(const Options& options, const Common& common) {
   } else {
     Table table({"COMPONENT", "STATUS", "LATENCY", "ADDRESS", "WHAT IS FOUND"});
     for (const auto& one : all)
-      table.add({one.component, one.finding.skipped ? "off" : std::string(name_of(one.finding.severity)), milliseconds(one.latency),
-                 one.address.empty() ? "-" : one.address, one.finding.text});
+      table.add({one.component, one.finding.skipped ? "off" : std::string(name_of(one.finding.severity)),
+                 milliseconds(one.latency), one.address.empty() ? "-" : one.address, one.finding.text});
     std::cout << table.text();
     for (const auto& one : all)
       if (one.finding.severity != Severity::ok) std::cout << one.component << ": " << one.finding.fix << '\n';
   }
-  const bool failed = std::any_of(all.begin(), all.end(), [](const auto& one) { return one.finding.severity == Severity::error; });
+  const bool failed = std::any_of(all.begin(), all.end(),
+                                  [](const auto& one) { return one.finding.severity == Severity::error; });
   return static_cast<int>(failed ? Exit::unavailable : Exit::ok);
 }
 
@@ -56,9 +58,11 @@ int show(const Options& options, const Common& common) {
 Work define_health(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("--broker", options->broker, "ask this broker (STEM_BROKER_URL)")->type_name("URL");
-  app.add_option("--backend", options->backend, "ask this result backend (STEM_RESULT_BACKEND_URL)")->type_name("URL");
+  app.add_option("--backend", options->backend, "ask this result backend (STEM_RESULT_BACKEND_URL)")
+      ->type_name("URL");
   app.add_flag("--skip-backend", options->skip_backend, "ask neither result backend nor schedule store");
-  app.add_flag("--allow-insecure", options->allow_insecure, "take every server for the right one (STEM_TLS_ALLOW_INSECURE)");
+  app.add_flag("--allow-insecure", options->allow_insecure,
+               "take every server for the right one (STEM_TLS_ALLOW_INSECURE)");
   return [options, &common] { return show(*options, common); };
 }
 

@@ -45,7 +45,8 @@ std::string plain(const std::string& text) {
   std::string line;
   const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool second_set = byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) < 0xa0;  // some terminals obey these, too
+    const bool second_set =
+        byte(i) == 0xc2 && byte(i + 1) >= 0x80 && byte(i + 1) < 0xa0;  // some terminals obey these, too
     if (second_set)
       ++i;
     else if (byte(i) == '\t')

@@ -19,7 +19,9 @@ int observe_queues(const FleetLook& options, const Common& common) {
   auto fleet = open_fleet(fleet_config(options, common));
   return show_looks(options, common, [&]() -> Look {
     const auto queues = queue_states(take_sample(fleet, {}));
-    if (!common.json) return {queues.empty() ? "no queue holds a job, is served or is paused\n" : queue_table(queues, QueueColumns::service)};
+    if (!common.json)
+      return {queues.empty() ? "no queue holds a job, is served or is paused\n"
+                             : queue_table(queues, QueueColumns::service)};
     auto rows = Json::array();
     for (const auto& queue : queues) rows.push_back(to_json(queue, QueueColumns::service));
     return {json_text(rows, options)};
@@ -33,7 +35,9 @@ int observe_workers(const FleetLook& options, const Common& common) {
     const auto now = Clock::system().wall();
     const int status = status_of(beats, options.workers, now);
     if (!common.json)
-      return {(beats.empty() ? "" : worker_table(beats, WorkerColumns::pace, now)) + absence(beats, options.workers, fleet.name_space()), status};
+      return {(beats.empty() ? "" : worker_table(beats, WorkerColumns::pace, now)) +
+                  absence(beats, options.workers, fleet.name_space()),
+              status};
     auto rows = Json::array();
     for (const auto& beat : beats) rows.push_back(to_json(beat, WorkerColumns::pace, now));
     return {json_text(rows, options), status};
@@ -52,7 +56,8 @@ int observe_dlq(const DeadLook& options, const Common& common) {
   return show_looks(options, common, [&]() -> Look {
     const auto now = Clock::system().wall();
     const auto limit = static_cast<std::size_t>(options.limit);
-    DeadFilter filter{.ids = {}, .queue = options.queue, .task = options.task, .since = {}, .limit = limit + 1};
+    DeadFilter filter{
+        .ids = {}, .queue = options.queue, .task = options.task, .since = {}, .limit = limit + 1};
     if (!options.since.empty()) filter.since = since_from(options.since, now);
     auto jobs = find_dead(*storage.broker, filter);
     if (jobs.size() > limit) {
@@ -83,7 +88,8 @@ int observe_schedules(const FollowOptions& options, const Common& common) {
 
 Work define_observe_queues(CLI::App& app, Common& common) {
   auto options = std::make_shared<FleetLook>();
-  app.add_option("--namespace", options->name_space, "the workers' namespace (STEM_WORKER_NAMESPACE)")->type_name("NAME");
+  app.add_option("--namespace", options->name_space, "the workers' namespace (STEM_WORKER_NAMESPACE)")
+      ->type_name("NAME");
   add_follow(app, *options);
   return [options, &common] { return observe_queues(*options, common); };
 }
@@ -99,8 +105,12 @@ Work define_observe_dlq(CLI::App& app, Common& common) {
   auto options = std::make_shared<DeadLook>();
   app.add_option("-q,--queue", options->queue, "of this queue only")->type_name("NAME");
   app.add_option("--task", options->task, "of this task only")->type_name("NAME");
-  app.add_option("--since", options->since, "those that died so long ago at the most (2h), or since a time")->type_name("WHEN");
-  app.add_option("--limit", options->limit, "count the newest so many (100000)")->type_name("N")->check(between(1, 10'000'000))->default_str("");
+  app.add_option("--since", options->since, "those that died so long ago at the most (2h), or since a time")
+      ->type_name("WHEN");
+  app.add_option("--limit", options->limit, "count the newest so many (100000)")
+      ->type_name("N")
+      ->check(between(1, 10'000'000))
+      ->default_str("");
   add_follow(app, *options);
   return [options, &common] { return observe_dlq(*options, common); };
 }

@@ -12,8 +12,8 @@
 #include <iterator>
 #include <stem/error.hpp>
 
-#include "core/id.hpp"
 #include "cli/schedule_file.hpp"
+#include "core/id.hpp"
 #include "storage/open.hpp"
 
 namespace stem::cli {
@@ -21,14 +21,16 @@ namespace {
 
 [[noreturn]] void fail(const std::string& what, const std::string& path) {
   const int number = errno;
-  throw Error(number == EACCES || number == EPERM || number == EROFS ? Exit::no_permission : Exit::cannot_create,
-              "cannot " + what + " " + path + ": " + std::strerror(number) + "; it is named by STEM_SCHEDULE_FILE");
+  throw Error(
+      number == EACCES || number == EPERM || number == EROFS ? Exit::no_permission : Exit::cannot_create,
+      "cannot " + what + " " + path + ": " + std::strerror(number) + "; it is named by STEM_SCHEDULE_FILE");
 }
 
 Descriptor lock_file(const std::string& path) {
   Descriptor lock(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
   if (!lock) fail("lock", path);
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0) throw Error(Exit::try_again, "another command changes the schedules, it holds " + path + "; try again");
+  if (flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+    throw Error(Exit::try_again, "another command changes the schedules, it holds " + path + "; try again");
   return lock;
 }
 
@@ -41,10 +43,12 @@ std::string content_of(const std::string& path) {
 
 /// Whose the new file is, and who may read it, as with the old one.
 void make_alike(const Descriptor& fresh, const std::string& path) {
-  struct stat before {}, now {};
+  struct stat before {
+  }, now{};
   if (stat(path.c_str(), &before) != 0) return;
   if (fstat(fresh.get(), &now) != 0 ||
-      ((before.st_uid != now.st_uid || before.st_gid != now.st_gid) && fchown(fresh.get(), before.st_uid, before.st_gid) != 0) ||
+      ((before.st_uid != now.st_uid || before.st_gid != now.st_gid) &&
+       fchown(fresh.get(), before.st_uid, before.st_gid) != 0) ||
       fchmod(fresh.get(), before.st_mode & 07777) != 0)
     fail("keep the owner and mode of", path);
 }

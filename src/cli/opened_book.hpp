@@ -9,8 +9,8 @@
 
 namespace stem::cli {
 
-/// The book that `stem schedule` works on: the one in the store, or, with STEM_SCHEDULE_FILE, one that is read from that file
-/// and written back.
+/// The book that `stem schedule` works on: the one in the store, or, with STEM_SCHEDULE_FILE, one that is
+/// read from that file and written back.
 class OpenedBook {
  public:
   /// Who only reads a file needs no lock, and no right to write beside it: it is whole at all times.
@@ -23,7 +23,8 @@ class OpenedBook {
   Store& store() { return *store_; }
   /// The file, or empty.
   const std::string& file() const { return file_; }
-  /// Commits, and writes the file if there is one: beside it and then renamed, with the owner and mode of the old.
+  /// Commits, and writes the file if there is one: beside it and then renamed, with the owner and mode of the
+  /// old.
   void commit(const ScheduleEdit& edit);
 
  private:

@@ -9,7 +9,8 @@ namespace stem::cli {
 
 void require_terminal() {
   if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
-    throw Error(Exit::usage, "there is no terminal to ask on; say --yes if this is meant, or --dry-run to look");
+    throw Error(Exit::usage,
+                "there is no terminal to ask on; say --yes if this is meant, or --dry-run to look");
 }
 
 bool confirmed(const std::string& question) {

@@ -12,7 +12,11 @@ void remember(const QueueOrder& order, Fleet& fleet) {
   std::vector<PausedQueue> all;
   for (const auto& queue : order.queues)
     for (const auto& node : nodes)
-      all.push_back({.queue = queue, .node = node, .reason = order.reason, .requester = order.requester, .since = Clock::system().wall()});
+      all.push_back({.queue = queue,
+                     .node = node,
+                     .reason = order.reason,
+                     .requester = order.requester,
+                     .since = Clock::system().wall()});
   fleet.orders().pause(all);
 }
 

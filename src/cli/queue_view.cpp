@@ -31,8 +31,13 @@ std::string queue_table(const std::vector<QueueState>& queues, QueueColumns colu
   Table table(headings);
   for (const auto& queue : queues) {
     const auto& depth = queue.depth;
-    std::vector<std::string> row{plain(depth.queue), std::to_string(depth.ready), std::to_string(depth.delayed), std::to_string(depth.leased),
-                                 std::to_string(depth.dead), queue.lag ? format_duration(std::chrono::floor<std::chrono::seconds>(*queue.lag)) : "-"};
+    std::vector<std::string> row{
+        plain(depth.queue),
+        std::to_string(depth.ready),
+        std::to_string(depth.delayed),
+        std::to_string(depth.leased),
+        std::to_string(depth.dead),
+        queue.lag ? format_duration(std::chrono::floor<std::chrono::seconds>(*queue.lag)) : "-"};
     if (service) row.insert(row.end(), {short_list(queue.workers), pause_words(queue)});
     table.add(std::move(row));
   }
@@ -46,7 +51,8 @@ Json to_json(const QueueState& queue, QueueColumns columns) {
            {"delayed", depth.delayed},
            {"leased", depth.leased},
            {"dead", depth.dead},
-           {"oldestReadyMs", queue.lag ? Json(duration_cast<std::chrono::milliseconds>(*queue.lag).count()) : Json()}};
+           {"oldestReadyMs",
+            queue.lag ? Json(duration_cast<std::chrono::milliseconds>(*queue.lag).count()) : Json()}};
   if (columns == QueueColumns::depth) return row;
   row["workers"] = queue.workers;
   row["paused"] = queue.paused_for_all();

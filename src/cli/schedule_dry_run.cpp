@@ -1,8 +1,8 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
-#include "cli/schedule_view.hpp"
 #include "cli/opened_book.hpp"
+#include "cli/schedule_view.hpp"
 
 namespace stem::cli {
 namespace {
@@ -15,7 +15,8 @@ struct Options {
 ScheduleEntry chosen(const Options& options, const Common& common, WallTime from) {
   ScheduleEntry entry;
   if (options.spec.empty()) {
-    if (options.name.empty()) throw Error(Exit::usage, "what is to be tried? name a schedule, or give one with --spec");
+    if (options.name.empty())
+      throw Error(Exit::usage, "what is to be tried? name a schedule, or give one with --spec");
     OpenedBook book(load_config(common), OpenedBook::For::reading);
     entry = require_schedule(*book, options.name).entry;
   } else {
@@ -39,7 +40,8 @@ int dry_run(const Options& options, const Common& common) {
   for (int left = options.count; left > 0 && slot; --left, slot = next(*slot)) {
     const auto due = entry.due(*slot);
     if (common.json)
-      rows.push_back({{"slot", format_time(*slot)}, {"runAt", format_time(due)}, {"local", in_zone(due, entry.zone)}});
+      rows.push_back(
+          {{"slot", format_time(*slot)}, {"runAt", format_time(due)}, {"local", in_zone(due, entry.zone)}});
     else
       std::cout << in_zone(due, entry.zone) << '\n';
   }
@@ -53,8 +55,13 @@ int dry_run(const Options& options, const Common& common) {
 Work define_schedule_dry_run(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   auto* name = app.add_option("NAME", options->name, "a schedule that is there");
-  app.add_option("--spec", options->spec, "or this one: every:30s, a cron line, or a JSON object")->type_name("TEXT")->excludes(name);
-  app.add_option("--count", options->count, "how many runs to show (5)")->type_name("N")->check(between(1, 100000))->default_str("");
+  app.add_option("--spec", options->spec, "or this one: every:30s, a cron line, or a JSON object")
+      ->type_name("TEXT")
+      ->excludes(name);
+  app.add_option("--count", options->count, "how many runs to show (5)")
+      ->type_name("N")
+      ->check(between(1, 100000))
+      ->default_str("");
   app.add_option("--from", options->from, "runs after this time (now)")->type_name("TIME");
   app.add_option("--timezone", options->timezone, "with the clocks of this zone")->type_name("ZONE");
   return [options, &common] { return dry_run(*options, common); };

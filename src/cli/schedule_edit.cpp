@@ -6,10 +6,10 @@
 #include <iterator>
 
 #include "cli/commands.hpp"
-#include "cli/question.hpp"
-#include "cli/schedule_view.hpp"
-#include "cli/schedule_file.hpp"
 #include "cli/opened_book.hpp"
+#include "cli/question.hpp"
+#include "cli/schedule_file.hpp"
+#include "cli/schedule_view.hpp"
 
 namespace stem::cli {
 namespace {
@@ -28,15 +28,18 @@ std::string read_whole(const std::string& path) {
   if (path != "-") {
     opened.open(path, std::ios::binary);
     if (!opened)
-      throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input, "cannot read " + path + ": " + std::strerror(errno));
+      throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input,
+                  "cannot read " + path + ": " + std::strerror(errno));
   }
   std::istream& in = path == "-" ? std::cin : opened;
   std::string text;
   for (char block[65536]; in.read(block, sizeof block), in.gcount() > 0;) {
     text.append(block, static_cast<std::size_t>(in.gcount()));
-    if (text.size() > longest_file) throw Error(Exit::data, path + " is larger than 64 MiB: that is no file of schedules");
+    if (text.size() > longest_file)
+      throw Error(Exit::data, path + " is larger than 64 MiB: that is no file of schedules");
   }
-  if (in.bad()) throw Error(Exit::no_input, "cannot read " + path + ": " + std::strerror(errno) + "; is it a directory?");
+  if (in.bad())
+    throw Error(Exit::no_input, "cannot read " + path + ": " + std::strerror(errno) + "; is it a directory?");
   return text;
 }
 
@@ -51,7 +54,8 @@ void commit(OpenedBook& book, SchedulePlan& plan, const std::function<SchedulePl
 }
 
 /// Shows the plan, asks, commits.
-int carry_out(OpenedBook& book, const std::function<SchedulePlan()>& make, const Options& options, const Common& common, const char* question) {
+int carry_out(OpenedBook& book, const std::function<SchedulePlan()>& make, const Options& options,
+              const Common& common, const char* question) {
   auto plan = make();
   const bool apply = !options.dry_run && !plan.edit.empty();
   if (!common.json) std::cout << plan_text(plan) << std::flush;
@@ -63,9 +67,11 @@ int carry_out(OpenedBook& book, const std::function<SchedulePlan()>& make, const
   if (common.json)
     std::cout << to_json(plan, apply).dump(2) << '\n';
   else
-    std::cout << plan_summary(plan) << (options.dry_run && !plan.edit.empty() ? " (dry run: nothing was done)" : "") << '\n';
+    std::cout << plan_summary(plan)
+              << (options.dry_run && !plan.edit.empty() ? " (dry run: nothing was done)" : "") << '\n';
   if (apply && !book.file().empty())
-    std::cerr << "written to " << book.file() << ", which no scheduler reads; unset STEM_SCHEDULE_FILE and apply it to have it run\n";
+    std::cerr << "written to " << book.file()
+              << ", which no scheduler reads; unset STEM_SCHEDULE_FILE and apply it to have it run\n";
   return 0;
 }
 
@@ -80,19 +86,23 @@ int apply(const Options& options, const Common& common) {
   const auto now = Clock::system().wall();
   for (const auto& [entry, line, says] : filed)
     if (entry.enabled && !entry.next_slot(now))
-      std::cerr << "stem: " << name << ":" << line << ": schedule " << entry.name << " has no run after now\n";
-  return carry_out(book, [&] { return plan_apply(*book, filed, now); }, options, common, "Apply this?");
+      std::cerr << "stem: " << name << ":" << line << ": schedule " << entry.name
+                << " has no run after now\n";
+  return carry_out(
+      book, [&] { return plan_apply(*book, filed, now); }, options, common, "Apply this?");
 }
 
 int remove(const Options& options, const Common& common) {
   auto book = opened(options, common);
-  return carry_out(book, [&] { return plan_removal(*book, options.names); }, options, common, "Delete this?");
+  return carry_out(
+      book, [&] { return plan_removal(*book, options.names); }, options, common, "Delete this?");
 }
 
 int enable(const Options& options, const Common& common, bool enabled) {
   auto book = opened(options, common);
   const auto now = Clock::system().wall();
-  return carry_out(book, [&] { return plan_enabling(*book, options.names, enabled, now); }, options, common, nullptr);
+  return carry_out(
+      book, [&] { return plan_enabling(*book, options.names, enabled, now); }, options, common, nullptr);
 }
 
 void add_names(CLI::App& app, Options& options, const char* meaning) {
@@ -103,7 +113,9 @@ void add_names(CLI::App& app, Options& options, const char* meaning) {
 
 Work define_schedule_apply(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("-f,--file", options->file, "YAML or JSON file of schedules; - is standard input")->type_name("FILE")->required();
+  app.add_option("-f,--file", options->file, "YAML or JSON file of schedules; - is standard input")
+      ->type_name("FILE")
+      ->required();
   app.add_flag("--dry-run", options->dry_run, "show what would change, and change nothing");
   app.add_flag("-y,--yes", options->yes, "do not ask");
   return [options, &common] { return apply(*options, common); };

@@ -12,7 +12,8 @@ namespace stem::cli {
 namespace {
 
 constexpr int deepest = 100;
-constexpr std::size_t most_values = 5'000'000;  // an alias may stand for a thousand values, and they for a thousand each
+constexpr std::size_t most_values =
+    5'000'000;  // an alias may stand for a thousand values, and they for a thousand each
 
 /// From YAML to values; errors know the place.
 class Reader {
@@ -26,11 +27,14 @@ class Reader {
   /// What the values that are read from now on belong to.
   void entitle(std::string title) { title_ = std::move(title); }
 
-  static std::size_t line_of(const YAML::Mark& mark) { return mark.line < 0 ? 1 : static_cast<std::size_t>(mark.line) + 1; }
+  static std::size_t line_of(const YAML::Mark& mark) {
+    return mark.line < 0 ? 1 : static_cast<std::size_t>(mark.line) + 1;
+  }
 
   Json value(const YAML::Node& node, int depth = 0) {
     if (depth > deepest) refuse(node.Mark(), "values are nested too deeply");
-    if (++values_ > most_values) refuse(node.Mark(), "too many values; does an alias stand for itself many times over?");
+    if (++values_ > most_values)
+      refuse(node.Mark(), "too many values; does an alias stand for itself many times over?");
     switch (node.Type()) {
       case YAML::NodeType::Sequence: {
         auto list = Json::array();
@@ -74,7 +78,8 @@ class Reader {
 std::string title_of(const YAML::Node& node, std::size_t index) {
   if (node.IsMap())
     for (const char* key : {"name", "id"})
-      if (const auto name = node[key]; name && name.IsScalar()) return "schedule '" + printable(name.Scalar()) + "'";
+      if (const auto name = node[key]; name && name.IsScalar())
+        return "schedule '" + printable(name.Scalar()) + "'";
   return "schedule " + std::to_string(index + 1);
 }
 
@@ -83,21 +88,24 @@ YAML::Mark place_of(const YAML::Node& node, const std::string& message) {
   auto mark = node.Mark();
   if (!node.IsMap()) return mark;
   const auto word = message.starts_with("unknown key '") ? message.substr(13, message.find('\'', 13) - 13)
-                                                          : message.substr(0, message.find_first_of(" :"));
-  const bool in_schedule = word == "schedule" || word == "cron" || word == "calendar" || word == "a" || word == "unknown" ||
-                           word == "every" || word == "months" || word == "weekdays" || word == "monthdays" || word == "hours" ||
-                           word == "minutes" || word == "seconds" || word == "an";
+                                                         : message.substr(0, message.find_first_of(" :"));
+  const bool in_schedule = word == "schedule" || word == "cron" || word == "calendar" || word == "a" ||
+                           word == "unknown" || word == "every" || word == "months" || word == "weekdays" ||
+                           word == "monthdays" || word == "hours" || word == "minutes" || word == "seconds" ||
+                           word == "an";
   const bool in_zone = message.find("is not a time zone") != std::string::npos;
   for (const auto& pair : node) {
     const auto& key = pair.first.Scalar();
-    if (in_zone ? key == "timezone" : key == word || (in_schedule && (key == "schedule" || key == "spec"))) return pair.first.Mark();
+    if (in_zone ? key == "timezone" : key == word || (in_schedule && (key == "schedule" || key == "spec")))
+      return pair.first.Mark();
   }
   return mark;
 }
 
 YAML::Node list_in(const Reader& reader, const YAML::Node& root) {
   if (root.IsSequence()) return root;
-  if (!root.IsMap()) reader.refuse(root.Mark(), "expected a list of schedules, or an object with the key `schedules`");
+  if (!root.IsMap())
+    reader.refuse(root.Mark(), "expected a list of schedules, or an object with the key `schedules`");
   YAML::Node list;
   bool found = false;
   for (const auto& pair : root) {
@@ -111,7 +119,8 @@ YAML::Node list_in(const Reader& reader, const YAML::Node& root) {
       list.reset(pair.second);
       found = true;
     } else {
-      reader.refuse(pair.first.Mark(), "unknown key '" + printable(key) + "'; beside `schedules` there is `version`");
+      reader.refuse(pair.first.Mark(),
+                    "unknown key '" + printable(key) + "'; beside `schedules` there is `version`");
     }
   }
   if (!found) reader.refuse(root.Mark(), "the key `schedules` is missing");

@@ -1,8 +1,8 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
-#include "cli/schedule_view.hpp"
 #include "cli/opened_book.hpp"
+#include "cli/schedule_view.hpp"
 
 namespace stem::cli {
 namespace {
@@ -24,7 +24,8 @@ int list(const Common& common) {
 int show(const std::vector<std::string>& names, const Common& common) {
   OpenedBook book(load_config(common), OpenedBook::For::reading);
   for (const auto& name : names)
-    std::cout << to_json(require_schedule(*book, name)).dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << to_json(require_schedule(*book, name)).dump(2, ' ', false, Json::error_handler_t::replace)
+              << '\n';
   return 0;
 }
 

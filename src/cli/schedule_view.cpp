@@ -45,7 +45,8 @@ std::string in_zone(WallTime time, const TimeZone& zone) {
   text.pop_back();
   const auto minutes = std::chrono::abs(std::chrono::duration_cast<std::chrono::minutes>(offset)).count();
   char tail[16];
-  std::snprintf(tail, sizeof tail, "%c%02d:%02d", offset.count() < 0 ? '-' : '+', static_cast<int>(minutes / 60), static_cast<int>(minutes % 60));
+  std::snprintf(tail, sizeof tail, "%c%02d:%02d", offset.count() < 0 ? '-' : '+',
+                static_cast<int>(minutes / 60), static_cast<int>(minutes % 60));
   return text + tail;
 }
 
@@ -68,14 +69,16 @@ std::string schedule_table(const std::vector<BookedSchedule>& schedules, WallTim
     const auto next = next_slot(entry, run);
     table.add({name, entry.task, entry.queue.empty() ? "-" : entry.queue,
                printable(entry.schedule.text() + (entry.zone.name() == "UTC" ? "" : " " + entry.zone.name())),
-               next ? in_words(entry.due(*next), now) : "-", run.last_run ? in_words(*run.last_run, now) : "-", std::to_string(run.runs),
+               next ? in_words(entry.due(*next), now) : "-",
+               run.last_run ? in_words(*run.last_run, now) : "-", std::to_string(run.runs),
                state_of(schedule)});
   }
   return table.text();
 }
 
 Json to_json(const BookedSchedule& schedule) {
-  if (!schedule.error.empty()) return {{"name", schedule.name}, {"state", "unreadable"}, {"error", schedule.error}};
+  if (!schedule.error.empty())
+    return {{"name", schedule.name}, {"state", "unreadable"}, {"error", schedule.error}};
   const auto next = next_slot(schedule.entry, schedule.run);
   auto object = stem::to_json(schedule.entry);
   auto status = stem::to_json(schedule.run);
@@ -93,7 +96,8 @@ std::string plan_summary(const SchedulePlan& plan) {
   std::map<PlannedChange::Kind, int> counts;
   for (const auto& change : plan.changes) ++counts[change.kind];
   std::string text;
-  for (const auto& [kind, count] : counts) text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + words_of(kind);
+  for (const auto& [kind, count] : counts)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + words_of(kind);
   return text.empty() ? "no schedules" : text;
 }
 
@@ -101,7 +105,9 @@ std::string plan_text(const SchedulePlan& plan) {
   std::string text;
   for (const auto& change : plan.changes) {
     if (change.kind == PlannedChange::Kind::keep) continue;
-    const char sign = change.kind == PlannedChange::Kind::add ? '+' : change.kind == PlannedChange::Kind::remove ? '-' : '~';
+    const char sign = change.kind == PlannedChange::Kind::add      ? '+'
+                      : change.kind == PlannedChange::Kind::remove ? '-'
+                                                                   : '~';
     text += std::string(1, sign) + " " + change.name + "\n";
     for (const auto& line : change.lines) text += "    " + line + "\n";
   }
@@ -109,7 +115,11 @@ std::string plan_text(const SchedulePlan& plan) {
 }
 
 Json to_json(const SchedulePlan& plan, bool applied) {
-  Json object{{"added", Json::array()}, {"changed", Json::array()}, {"unchanged", Json::array()}, {"removed", Json::array()}, {"applied", applied}};
+  Json object{{"added", Json::array()},
+              {"changed", Json::array()},
+              {"unchanged", Json::array()},
+              {"removed", Json::array()},
+              {"applied", applied}};
   for (const auto& change : plan.changes) object[words_of(change.kind)].push_back(change.name);
   return object;
 }

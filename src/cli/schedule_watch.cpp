@@ -39,7 +39,9 @@ Sums sums_of(const ScheduleSample& sample) {
   return sums;
 }
 
-std::string drift_cell(const ScheduleRun& run) { return run.last_run ? format_duration(std::chrono::round<std::chrono::milliseconds>(run.drift)) : "-"; }
+std::string drift_cell(const ScheduleRun& run) {
+  return run.last_run ? format_duration(std::chrono::round<std::chrono::milliseconds>(run.drift)) : "-";
+}
 
 std::string leader_line(const ScheduleSample& sample) {
   if (!sample.leader) return "no scheduler leads\n";
@@ -52,9 +54,11 @@ std::string leader_line(const ScheduleSample& sample) {
 }  // namespace
 
 ScheduleSample ScheduleWatch::look(ScheduleBook& book, Store& store) {
-  ScheduleSample sample{.at = clock_.wall(), .schedules = book.all(), .leader = LeaderLock::holder_in(store), .silence = {}};
+  ScheduleSample sample{
+      .at = clock_.wall(), .schedules = book.all(), .leader = LeaderLock::holder_in(store), .silence = {}};
   std::vector<std::pair<WallTime, std::size_t>> order;
-  for (std::size_t i = 0; i < sample.schedules.size(); ++i) order.emplace_back(due_of(sample.schedules[i]).value_or(WallTime::max()), i);
+  for (std::size_t i = 0; i < sample.schedules.size(); ++i)
+    order.emplace_back(due_of(sample.schedules[i]).value_or(WallTime::max()), i);
   std::sort(order.begin(), order.end());
   std::vector<BookedSchedule> sorted;
   for (const auto& [due, number] : order) sorted.push_back(std::move(sample.schedules[number]));
@@ -77,14 +81,18 @@ std::string schedule_watch_table(const ScheduleSample& sample) {
     const auto due = due_of(schedule);
     const auto& run = schedule.run;
     const auto& error = schedule.error.empty() ? run.error : schedule.error;
-    table.add({schedule.name, due ? in_words(*due, sample.at) : "-", run.last_run ? in_words(*run.last_run, sample.at) : "-", drift_cell(run),
-               std::to_string(run.runs), std::to_string(run.misfires), due && *due + overdue_after < sample.at ? "overdue" : state_of(schedule),
+    table.add({schedule.name, due ? in_words(*due, sample.at) : "-",
+               run.last_run ? in_words(*run.last_run, sample.at) : "-", drift_cell(run),
+               std::to_string(run.runs), std::to_string(run.misfires),
+               due && *due + overdue_after < sample.at ? "overdue" : state_of(schedule),
                error.empty() ? "-" : printable(error)});
   }
   const auto sums = sums_of(sample);
-  auto text = table.text() + "\n" + std::to_string(sums.all) + (sums.all == 1 ? " schedule" : " schedules") + ", " + std::to_string(sums.on) + " to come";
+  auto text = table.text() + "\n" + std::to_string(sums.all) + (sums.all == 1 ? " schedule" : " schedules") +
+              ", " + std::to_string(sums.on) + " to come";
   if (sums.next) text += ", the next " + in_words(*sums.next, sample.at);
-  text += "; " + std::to_string(sums.overdue) + " overdue, " + std::to_string(sums.failing) + " failing; largest drift " +
+  text += "; " + std::to_string(sums.overdue) + " overdue, " + std::to_string(sums.failing) +
+          " failing; largest drift " +
           format_duration(std::chrono::round<std::chrono::milliseconds>(sums.drift)) + "\n";
   return text + leader_line(sample);
 }
@@ -93,9 +101,11 @@ Json to_json(const ScheduleSample& sample) {
   const auto sums = sums_of(sample);
   Json leader;
   if (sample.leader)
-    leader = {{"title", sample.leader->title},
-              {"since", sample.leader->since ? Json(format_time(*sample.leader->since)) : Json()},
-              {"silentMs", sample.silence ? Json(duration_cast<std::chrono::milliseconds>(*sample.silence).count()) : Json()}};
+    leader = {
+        {"title", sample.leader->title},
+        {"since", sample.leader->since ? Json(format_time(*sample.leader->since)) : Json()},
+        {"silentMs",
+         sample.silence ? Json(duration_cast<std::chrono::milliseconds>(*sample.silence).count()) : Json()}};
   auto entries = Json::array();
   for (const auto& schedule : sample.schedules) entries.push_back(to_json(schedule));
   return {{"schedules", sums.all},

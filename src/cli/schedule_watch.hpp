@@ -18,7 +18,9 @@ struct ScheduleSample {
   std::optional<Duration> silence;  ///< how long the leader has been seen not to say that it leads
 
   /// Whether it has had its time to say so.
-  bool leader_is_silent() const { return leader && silence && *silence > leader->period && leader->period > Duration::zero(); }
+  bool leader_is_silent() const {
+    return leader && silence && *silence > leader->period && leader->period > Duration::zero();
+  }
 };
 
 /// One look after another: a leader lives as long as its lock changes.
@@ -38,8 +40,8 @@ inline constexpr Duration overdue_after = std::chrono::seconds{10};
 
 /// One row a schedule, and a line that sums up, for people.
 std::string schedule_watch_table(const ScheduleSample& sample);
-/// `schedules enabled failing overdue misfires maxDriftMs nextRunAt leader{title since silentMs}`, `entries[]` as of
-/// `stem schedule list`.
+/// `schedules enabled failing overdue misfires maxDriftMs nextRunAt leader{title since silentMs}`,
+/// `entries[]` as of `stem schedule list`.
 Json to_json(const ScheduleSample& sample);
 
 }  // namespace stem::cli

@@ -18,7 +18,8 @@ struct Options {
 int check(const Options& options, const Common& common) {
   const auto environment = load_environment(common, options.node);
   auto config = Config::from(environment);
-  if (!options.runtime_dir.empty()) config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
+  if (!options.runtime_dir.empty())
+    config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
   HealthQuery query;
   query.node = options.node;
   require_name("node", query.node);
@@ -26,7 +27,8 @@ int check(const Options& options, const Common& common) {
   // One of another name was not started by the unit.
   query.unit = "stem-scheduler.service";
   if (!options.pidfile.empty()) query.pidfile = std::filesystem::absolute(options.pidfile).lexically_normal();
-  query.supervisor.kind = options.node == "scheduler" ? SupervisorSettings::kind_of(config.supervisor) : SupervisorSettings::Kind::detached;
+  query.supervisor.kind = options.node == "scheduler" ? SupervisorSettings::kind_of(config.supervisor)
+                                                      : SupervisorSettings::Kind::detached;
   if (options.user) query.supervisor.reach = SupervisorSettings::Reach::user;
   if (options.system) query.supervisor.reach = SupervisorSettings::Reach::system;
   query.supervisor.runtime_dir = runtime_dir(config, environment);
@@ -48,9 +50,13 @@ int check(const Options& options, const Common& common) {
 
 Work define_scheduler_healthcheck(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("-n,--node", options->node, "name of the scheduler (scheduler)")->type_name("NAME")->default_str("");
-  app.add_option("--pidfile", options->pidfile, "its pidfile, if it is not where it is expected")->type_name("FILE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")->type_name("DIR");
+  app.add_option("-n,--node", options->node, "name of the scheduler (scheduler)")
+      ->type_name("NAME")
+      ->default_str("");
+  app.add_option("--pidfile", options->pidfile, "its pidfile, if it is not where it is expected")
+      ->type_name("FILE");
+  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
+      ->type_name("DIR");
   auto* user = app.add_flag("--user", options->user, "the one of this user's own service manager");
   app.add_flag("--system", options->system, "the one of the system's service manager")->excludes(user);
   return [options, &common] { return check(*options, common); };

@@ -21,8 +21,8 @@ struct Options {
   Duration timeout = std::chrono::minutes{5};
 };
 
-/// The configuration of the environment with the command line over it. What the environment says of a worker's node, pidfile
-/// and log file is not for the scheduler, which may read the same file of variables.
+/// The configuration of the environment with the command line over it. What the environment says of a
+/// worker's node, pidfile and log file is not for the scheduler, which may read the same file of variables.
 Config configure(const Options& options, const Common& common, const Environment& environment) {
   auto config = load_config(environment);
   config.node = options.node;
@@ -40,18 +40,20 @@ void enter_workdir(const Options& options) {
   const auto directory = NodeTemplate::now(options.node).expand(options.workdir);
   if (chdir(directory.c_str()) != 0)
     throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input,
-                "cannot enter the working directory " + directory + ": " + std::strerror(errno) + "; make it or change --workdir");
+                "cannot enter the working directory " + directory + ": " + std::strerror(errno) +
+                    "; make it or change --workdir");
 }
 
-int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
-             EnvironmentFiles& files, std::function<void()> on_ready) {
+int run_here(const Options& options, const Common& common, const Config& config,
+             const Environment& environment, EnvironmentFiles& files, std::function<void()> on_ready) {
   mallopt(M_ARENA_MAX, 2);  // as for a worker
   auto settings = ServiceSettings::from(config, environment);
   settings.colour = !common.no_color;
   settings.private_dirs = options.private_dirs;
   settings.on_ready = std::move(on_ready);
   return run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
-    return std::make_unique<SchedulerService>(config, outputs, [&] { return configure(options, common, files.read()); });
+    return std::make_unique<SchedulerService>(config, outputs,
+                                              [&] { return configure(options, common, files.read()); });
   });
 }
 
@@ -73,7 +75,9 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, files, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) {
+    return run_here(options, common, config, environment, files, ready);
+  });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else
@@ -85,17 +89,25 @@ int start(const Options& options, const Common& common) {
 
 Work define_scheduler_start(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("-n,--node", options->node, "name of this scheduler (scheduler)")->type_name("NAME")->default_str("");
-  app.add_option("--catch-up", options->catch_up, "runs that were missed: none, last or all of them (STEM_SCHEDULER_CATCH_UP)")
+  app.add_option("-n,--node", options->node, "name of this scheduler (scheduler)")
+      ->type_name("NAME")
+      ->default_str("");
+  app.add_option("--catch-up", options->catch_up,
+                 "runs that were missed: none, last or all of them (STEM_SCHEDULER_CATCH_UP)")
       ->type_name("WHICH")
       ->check(CLI::IsMember({"none", "last", "all"}).description(""));
-  app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time")->type_name("TEMPLATE");
-  app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")->type_name("TEMPLATE");
-  app.add_option("--workdir", options->workdir, "enter this directory first, same marks")->type_name("TEMPLATE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")->type_name("DIR");
+  app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time")
+      ->type_name("TEMPLATE");
+  app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")
+      ->type_name("TEMPLATE");
+  app.add_option("--workdir", options->workdir, "enter this directory first, same marks")
+      ->type_name("TEMPLATE");
+  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
+      ->type_name("DIR");
   app.add_flag("--private", options->private_dirs, "make run and log directories 0750 instead of 0755");
   app.add_flag("--detach", options->detach, "run in the background; returns once the scheduler is ready");
-  add_duration(app, "--timeout", options->timeout, "how long --detach waits for the scheduler to be ready (5m)");
+  add_duration(app, "--timeout", options->timeout,
+               "how long --detach waits for the scheduler to be ready (5m)");
   return [options, &common] { return start(*options, common); };
 }
 

@@ -19,7 +19,10 @@ Character first_of(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const auto lead = byte(0);
   if (lead < 0x80) return {lead, 1, true};
-  const std::size_t length = lead >= 0xf0 && lead < 0xf5 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0;
+  const std::size_t length = lead >= 0xf0 && lead < 0xf5   ? 4
+                             : lead >= 0xe0 && lead < 0xf0 ? 3
+                             : lead >= 0xc2 && lead < 0xe0 ? 2
+                                                           : 0;
   if (length == 0 || text.size() < length) return {};
   std::uint32_t code = lead & (0x7fU >> length);
   for (std::size_t i = 1; i < length; ++i) {
@@ -33,12 +36,15 @@ Character first_of(std::string_view text) {
 
 /// Controls, and what changes how others are shown: directions, joiners, tags, variation selectors.
 bool is_shapeless(std::uint32_t code) {
-  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0xad || code == 0x61c || (code >= 0x200b && code <= 0x200f) ||
-         (code >= 0x2028 && code <= 0x202e) || (code >= 0x2060 && code <= 0x206f) || (code >= 0xfe00 && code <= 0xfe0f) || code == 0xfeff ||
+  return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0xad || code == 0x61c ||
+         (code >= 0x200b && code <= 0x200f) || (code >= 0x2028 && code <= 0x202e) ||
+         (code >= 0x2060 && code <= 0x206f) || (code >= 0xfe00 && code <= 0xfe0f) || code == 0xfeff ||
          (code >= 0xfff0 && code <= 0xfffb) || code >= 0xe0000;
 }
 
-int columns_of(std::uint32_t code) { return code < 0x80 ? 1 : std::max(wcwidth(static_cast<wchar_t>(code)), 0); }
+int columns_of(std::uint32_t code) {
+  return code < 0x80 ? 1 : std::max(wcwidth(static_cast<wchar_t>(code)), 0);
+}
 
 }  // namespace
 
@@ -46,7 +52,8 @@ std::string harmless(std::string_view text, bool ascii) {
   std::string out;
   while (!text.empty()) {
     const auto one = first_of(text);
-    const bool shown = one.valid && !is_shapeless(one.code) && (one.code < 0x80 || (!ascii && wcwidth(static_cast<wchar_t>(one.code)) >= 0));
+    const bool shown = one.valid && !is_shapeless(one.code) &&
+                       (one.code < 0x80 || (!ascii && wcwidth(static_cast<wchar_t>(one.code)) >= 0));
     if (shown)
       out += text.substr(0, one.length);
     else

@@ -27,7 +27,8 @@ using File = std::unique_ptr<FILE, int (*)(FILE*)>;
 
 /// Where keys come from: standard input, or else the terminal that this process belongs to.
 File keyboard() {
-  const int fd = isatty(STDIN_FILENO) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : ::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+  const int fd = isatty(STDIN_FILENO) ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)
+                                      : ::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
   return {fd < 0 ? nullptr : fdopen(fd, "r"), std::fclose};
 }
 
@@ -40,9 +41,11 @@ bool is_utf8() {
 std::string lack_of(const CursesLibrary& curses, const char* type) {
   if (type == nullptr || *type == '\0') return "TERM is not set";
   int found = 0;
-  if (curses.setupterm(type, STDOUT_FILENO, &found) != OK) return "the terminal type '" + printable(type) + "' (TERM) is not known here";
+  if (curses.setupterm(type, STDOUT_FILENO, &found) != OK)
+    return "the terminal type '" + printable(type) + "' (TERM) is not known here";
   const auto* moves = curses.tigetstr("cup");
-  if (moves == nullptr || moves == reinterpret_cast<const char*>(-1)) return "a terminal of the type '" + printable(type) + "' (TERM) cannot be drawn on";
+  if (moves == nullptr || moves == reinterpret_cast<const char*>(-1))
+    return "a terminal of the type '" + printable(type) + "' (TERM) cannot be drawn on";
   return {};
 }
 
@@ -112,11 +115,17 @@ Terminal::~Terminal() {
   screen_->curses.delscreen(screen_->screen);
 }
 
-int Terminal::keys_fd() const { return screen_->keys ? fileno(screen_->keys.get()) : -1; }
+int Terminal::keys_fd() const {
+  return screen_->keys ? fileno(screen_->keys.get()) : -1;
+}
 
-bool Terminal::ascii() const { return screen_->ascii; }
+bool Terminal::ascii() const {
+  return screen_->ascii;
+}
 
-Terminal::Size Terminal::size() const { return {screen_->rows, screen_->columns}; }
+Terminal::Size Terminal::size() const {
+  return {screen_->rows, screen_->columns};
+}
 
 KeyPress Terminal::read_key() {
   const int key = screen_->curses.wgetch(screen_->window);
@@ -146,7 +155,8 @@ KeyPress Terminal::read_key() {
 
 void Terminal::resize() {
   winsize now{};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &now) != 0 || now.ws_row == 0 || now.ws_col == 0) now = {.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &now) != 0 || now.ws_row == 0 || now.ws_col == 0)
+    now = {.ws_row = 24, .ws_col = 80, .ws_xpixel = 0, .ws_ypixel = 0};
   auto& screen = *screen_;
   if (screen.rows == now.ws_row && screen.columns == now.ws_col) return;
   screen.rows = now.ws_row;
@@ -208,7 +218,8 @@ void Terminal::take_back() {
 }
 
 void stop_as_asked() {
-  struct sigaction plain {}, ours {};
+  struct sigaction plain {
+  }, ours{};
   plain.sa_handler = SIG_DFL;
   sigset_t stop, before;
   sigemptyset(&stop);

@@ -18,8 +18,8 @@ struct KeyPress {
 /// The terminal as a screen of its own, by ncurses; as it was before when this goes away. One at a time.
 class Terminal {
  public:
-  /// Null where standard output is no terminal that can be drawn on; `why` says what it lacks, and is empty where there is none at
-  /// all. Sets the locale of characters to the environment's.
+  /// Null where standard output is no terminal that can be drawn on; `why` says what it lacks, and is empty
+  /// where there is none at all. Sets the locale of characters to the environment's.
   static std::unique_ptr<Terminal> open(bool colour, std::string& why);
   ~Terminal();
   Terminal(const Terminal&) = delete;
@@ -37,8 +37,8 @@ class Terminal {
   /// The terminal may have another size.
   void resize();
   void show(const std::vector<TopLine>& lines);
-  /// Gives the terminal back, stops this process until it is continued, and takes the terminal again. Where no shell could
-  /// continue it, it goes on at once.
+  /// Gives the terminal back, stops this process until it is continued, and takes the terminal again. Where
+  /// no shell could continue it, it goes on at once.
   void suspend();
   /// After a stop of which nobody was told before: the terminal may be in any state.
   void take_back();
@@ -51,8 +51,8 @@ class Terminal {
   const std::unique_ptr<Screen> screen_;
 };
 
-/// Stops this process as Ctrl-Z would have, had the signal not been taken: in a process group that no shell cares for, not at all.
-/// For one thread, which has SIGTSTP blocked.
+/// Stops this process as Ctrl-Z would have, had the signal not been taken: in a process group that no shell
+/// cares for, not at all. For one thread, which has SIGTSTP blocked.
 void stop_as_asked();
 
 }  // namespace stem::cli

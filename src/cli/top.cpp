@@ -41,7 +41,8 @@ int show_blocks(const std::shared_ptr<Fleet>& fleet, const Options& options, con
   WatchedFleet look(fleet, options.workers, options.interval);
   TopModel model;
   model.take(look.take());
-  if (!look.unasked().empty()) std::cerr << "workers are not asked: " << look.unasked() << "; figures are as old as heartbeats\n";
+  if (!look.unasked().empty())
+    std::cerr << "workers are not asked: " << look.unasked() << "; figures are as old as heartbeats\n";
   std::string trouble;
   const int count = options.once ? 1 : options.count;
   for (int shown = 0; count == 0 || shown < count;) {
@@ -73,7 +74,8 @@ class Signals {
  public:
   Signals() {
     sigemptyset(&set_);
-    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH}) sigaddset(&set_, number);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH})
+      sigaddset(&set_, number);
     pthread_sigmask(SIG_BLOCK, &set_, &before_);
     fd_ = Descriptor(signalfd(-1, &set_, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!fd_) throw Error(Exit::software, "cannot wait for signals");
@@ -97,8 +99,13 @@ class Signals {
 /// The live screen: what came of keys, signals and news, until somebody ends it.
 class LiveScreen {
  public:
-  LiveScreen(Terminal& terminal, FleetWatcher& watcher, const Signals& signals, Duration interval, std::string title, const FleetSample& first)
-      : terminal_(terminal), watcher_(watcher), signals_(signals), interval_(interval), view_(terminal.ascii()) {
+  LiveScreen(Terminal& terminal, FleetWatcher& watcher, const Signals& signals, Duration interval,
+             std::string title, const FleetSample& first)
+      : terminal_(terminal),
+        watcher_(watcher),
+        signals_(signals),
+        interval_(interval),
+        view_(terminal.ascii()) {
     notice_.title = std::move(title);
     take(first);
   }
@@ -107,7 +114,8 @@ class LiveScreen {
   int run() {
     while (!ended_) {
       draw();
-      pollfd fds[] = {{signals_.fd(), POLLIN, 0}, {watcher_.fd(), POLLIN, 0}, {terminal_.keys_fd(), POLLIN, 0}};
+      pollfd fds[] = {
+          {signals_.fd(), POLLIN, 0}, {watcher_.fd(), POLLIN, 0}, {terminal_.keys_fd(), POLLIN, 0}};
       // Ages on the screen grow, whatever comes.
       poll(fds, 3, 1000);
       if (fds[0].revents) heed();
@@ -135,8 +143,8 @@ class LiveScreen {
     const auto age = duration_cast<Duration>(now - fresh_);
     notice_.lost.clear();
     if (!fault_.empty() || age > interval_ + std::chrono::seconds{5})
-      notice_.lost = "figures are " + format_duration(std::chrono::floor<std::chrono::seconds>(age)) + " old: " +
-                     (fault_.empty() ? "the broker does not answer" : fault_);
+      notice_.lost = "figures are " + format_duration(std::chrono::floor<std::chrono::seconds>(age)) +
+                     " old: " + (fault_.empty() ? "the broker does not answer" : fault_);
     notice_.time = format_time(Clock::system().wall()).substr(11, 8) + "Z";
     if (!unasked_.empty()) notice_.time = "(as of heartbeats)  " + notice_.time;
     const auto size = terminal_.size();
@@ -227,10 +235,12 @@ class LiveScreen {
 
   void order(bool resume) {
     const auto queue = model_.section(TopModel::queues).selected_key();
-    if (model_.focus() != TopModel::queues || queue.empty()) return say("select a queue first: Tab goes to the queues");
+    if (model_.focus() != TopModel::queues || queue.empty())
+      return say("select a queue first: Tab goes to the queues");
     if (!is_name(queue)) return say("this queue's name is none that can be ordered about");
     say((resume ? "resuming " : "pausing ") + queue);
-    watcher_.give({.queues = {queue}, .nodes = {}, .reason = {}, .requester = this_person(), .resume = resume});
+    watcher_.give(
+        {.queues = {queue}, .nodes = {}, .reason = {}, .requester = this_person(), .resume = resume});
   }
 
   Terminal& terminal_;
@@ -246,8 +256,8 @@ class LiveScreen {
   int signal_ = 0;
 };
 
-/// What the first look has found; nothing, if a signal came before, which is `ended_by` then. What is wrong from the start is a
-/// message and an exit status, not a screen.
+/// What the first look has found; nothing, if a signal came before, which is `ended_by` then. What is wrong
+/// from the start is a message and an exit status, not a screen.
 std::optional<FleetSample> first_look(FleetWatcher& watcher, const Signals& signals, int& ended_by) {
   while (true) {
     pollfd fds[] = {{signals.fd(), POLLIN, 0}, {watcher.fd(), POLLIN, 0}};
@@ -269,10 +279,12 @@ std::string title_of(const Config& config, const Common& common) {
 }
 
 int top(const Options& options, const Common& common) {
-  if (options.interval < shortest_interval || options.interval > longest_interval) throw Error(Exit::usage, "--interval is from 250ms to 1h");
+  if (options.interval < shortest_interval || options.interval > longest_interval)
+    throw Error(Exit::usage, "--interval is from 250ms to 1h");
   if (options.once && options.count > 0) throw Error(Exit::usage, "--once is --count 1; say one of them");
   const auto config = fleet_config(options, common);
-  const bool live = !options.plain && !options.once && options.count == 0 && !common.json && isatty(STDOUT_FILENO);
+  const bool live =
+      !options.plain && !options.once && options.count == 0 && !common.json && isatty(STDOUT_FILENO);
   if (!live) return show_blocks(std::make_shared<Fleet>(open_fleet(config)), options, common);
 
   int signal = 0;
@@ -283,7 +295,8 @@ int top(const Options& options, const Common& common) {
     if (const auto first = first_look(watcher, signals, signal)) {
       std::string why;
       if (const auto terminal = Terminal::open(!common.no_color && std::getenv("NO_COLOR") == nullptr, why)) {
-        signal = LiveScreen(*terminal, watcher, signals, options.interval, title_of(config, common), *first).run();
+        signal =
+            LiveScreen(*terminal, watcher, signals, options.interval, title_of(config, common), *first).run();
       } else {
         std::cerr << "stem top: " << plain(why) << "; plain lines it is\n";
         signal = -1;
@@ -307,7 +320,10 @@ Work define_top(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   add_fleet(app, *options);
   add_duration(app, "-d,--interval", options->interval, "time from one look to the next (1s)");
-  app.add_option("--count", options->count, "plain lines: so many blocks, then end")->type_name("N")->check(between(1, 1'000'000'000))->default_str("");
+  app.add_option("--count", options->count, "plain lines: so many blocks, then end")
+      ->type_name("N")
+      ->check(between(1, 1'000'000'000))
+      ->default_str("");
   app.add_flag("--once", options->once, "plain lines: one block, then end");
   app.add_flag("--plain", options->plain, "plain lines, also on a terminal");
   return [options, &common] { return top(*options, common); };

@@ -25,36 +25,45 @@ TopCell rate_cell(const std::optional<double>& rate, Tone tone = Tone::plain) {
 }
 
 TopCell time_cell(const std::optional<Duration>& length, Tone tone = Tone::plain) {
-  return {length ? short_time(*length) : "-", length ? tone : Tone::faint, length ? static_cast<double>(length->count()) : -1};
+  return {length ? short_time(*length) : "-", length ? tone : Tone::faint,
+          length ? static_cast<double>(length->count()) : -1};
 }
 
-TopCell words_cell(std::string text, Tone tone = Tone::plain) { return {std::move(text), tone}; }
+TopCell words_cell(std::string text, Tone tone = Tone::plain) {
+  return {std::move(text), tone};
+}
 
 TopRow row_of(const FleetFigures::Queue& queue) {
   const auto& [depth, lag, workers, pauses] = queue.state;
   const bool all = queue.state.paused_for_all();
-  const auto state = all               ? words_cell("paused", Tone::warning)
-                     : !pauses.empty() ? words_cell(std::string("paused ").append(pause_words(queue.state)), Tone::warning)
+  const auto state = all ? words_cell("paused", Tone::warning)
+                     : !pauses.empty()
+                         ? words_cell(std::string("paused ").append(pause_words(queue.state)), Tone::warning)
                      : workers.empty() ? words_cell("no worker", depth.ready > 0 ? Tone::bad : Tone::faint)
                                        : words_cell("ok", Tone::faint);
   return {depth.queue,
           {words_cell(depth.queue), count_cell(depth.ready, queue.state.forsaken() ? Tone::bad : Tone::plain),
-           time_cell(lag, lag && *lag >= long_wait ? Tone::warning : Tone::plain), rate_cell(queue.rates.done), rate_cell(queue.rates.failed, Tone::bad),
-           count_cell(depth.leased), count_cell(depth.delayed), count_cell(depth.dead), state,
+           time_cell(lag, lag && *lag >= long_wait ? Tone::warning : Tone::plain),
+           rate_cell(queue.rates.done), rate_cell(queue.rates.failed, Tone::bad), count_cell(depth.leased),
+           count_cell(depth.delayed), count_cell(depth.dead), state,
            words_cell(short_list(workers), workers.empty() ? Tone::faint : Tone::plain)}};
 }
 
 TopRow row_of(const FleetFigures::Task& task) {
   const auto tone = task.lately ? Tone::plain : Tone::faint;
   return {task.name,
-          {words_cell(task.name), rate_cell(task.rates.done), rate_cell(task.rates.failed, Tone::bad), time_cell(task.p50, tone), time_cell(task.p95, tone),
-           count_cell(static_cast<std::int64_t>(task.ends.done)), count_cell(static_cast<std::int64_t>(task.ends.failed)),
+          {words_cell(task.name), rate_cell(task.rates.done), rate_cell(task.rates.failed, Tone::bad),
+           time_cell(task.p50, tone), time_cell(task.p95, tone),
+           count_cell(static_cast<std::int64_t>(task.ends.done)),
+           count_cell(static_cast<std::int64_t>(task.ends.failed)),
            count_cell(static_cast<std::int64_t>(task.ends.retried))}};
 }
 
 TopRow row_of(const FleetFigures::Worker& worker, WallTime now) {
   const auto& figures = *worker.figures;
-  const auto load = figures.concurrency > 0 ? static_cast<double>(figures.busy) / static_cast<double>(figures.concurrency) : 0;
+  const auto load = figures.concurrency > 0
+                        ? static_cast<double>(figures.busy) / static_cast<double>(figures.concurrency)
+                        : 0;
   std::optional<Duration> up;
   try {
     up = std::max(Duration::zero(), now - parse_time(figures.started));
@@ -62,15 +71,24 @@ TopRow row_of(const FleetFigures::Worker& worker, WallTime now) {
     // It does not say.
   }
   const auto age = std::max(Duration::zero(), now - figures.at);
-  const auto state = worker.late ? words_cell("late", Tone::bad) : figures.paused ? words_cell("paused", Tone::warning) : words_cell("alive", Tone::good);
+  const auto state = worker.late      ? words_cell("late", Tone::bad)
+                     : figures.paused ? words_cell("paused", Tone::warning)
+                                      : words_cell("alive", Tone::good);
   return {worker.key,
-          {words_cell(worker.node), state,
-           {std::to_string(figures.busy) + "/" + std::to_string(figures.concurrency), figures.busy > 0 ? Tone::plain : Tone::faint, load},
+          {words_cell(worker.node),
+           state,
+           {std::to_string(figures.busy) + "/" + std::to_string(figures.concurrency),
+            figures.busy > 0 ? Tone::plain : Tone::faint, load},
            {"", worker.late ? Tone::faint : Tone::good, load, worker.late ? 0 : std::clamp(load, 0.0, 1.0)},
-           rate_cell(worker.rates.done), rate_cell(worker.rates.failed, Tone::bad),
-           {figures.memory > 0 ? human_bytes(static_cast<std::uint64_t>(figures.memory)) : "-", Tone::plain, static_cast<double>(figures.memory)},
-           count_cell(figures.inflight), {up ? human_duration(*up) : "-", Tone::plain, up ? static_cast<double>(up->count()) : -1},
-           {human_duration(age), worker.late ? Tone::bad : Tone::faint, static_cast<double>(age.count())}, words_cell(worker.host), words_cell(short_list(figures.queues))}};
+           rate_cell(worker.rates.done),
+           rate_cell(worker.rates.failed, Tone::bad),
+           {figures.memory > 0 ? human_bytes(static_cast<std::uint64_t>(figures.memory)) : "-", Tone::plain,
+            static_cast<double>(figures.memory)},
+           count_cell(figures.inflight),
+           {up ? human_duration(*up) : "-", Tone::plain, up ? static_cast<double>(up->count()) : -1},
+           {human_duration(age), worker.late ? Tone::bad : Tone::faint, static_cast<double>(age.count())},
+           words_cell(worker.host),
+           words_cell(short_list(figures.queues))}};
 }
 
 }  // namespace
@@ -91,7 +109,8 @@ std::string short_time(Duration length) {
 
 std::string grouped(std::int64_t number) {
   auto digits = std::to_string(number);
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3) digits.insert(static_cast<std::size_t>(at), 1, ',');
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > (number < 0 ? 1 : 0); at -= 3)
+    digits.insert(static_cast<std::size_t>(at), 1, ',');
   return digits;
 }
 
@@ -104,7 +123,8 @@ void TopSection::fill(std::vector<TopRow> rows) {
 /// Sorts, and selects the row of that key, if it is there.
 void TopSection::arrange(const std::string& key) {
   sort();
-  const auto found = std::find_if(rows_.begin(), rows_.end(), [&](const auto& row) { return row.key == key; });
+  const auto found =
+      std::find_if(rows_.begin(), rows_.end(), [&](const auto& row) { return row.key == key; });
   if (found != rows_.end()) selected_ = static_cast<std::size_t>(found - rows_.begin());
   selected_ = rows_.empty() ? 0 : std::min(selected_, rows_.size() - 1);
 }
@@ -114,7 +134,8 @@ void TopSection::sort() {
   std::sort(rows_.begin(), rows_.end(), [&](const TopRow& a, const TopRow& b) {
     const auto &x = a.cells[sorted_by_], &y = b.cells[sorted_by_];
     // The largest number first, and names by the alphabet.
-    if (number ? x.value != y.value : x.text != y.text) return (number ? x.value > y.value : x.text < y.text) != reversed_;
+    if (number ? x.value != y.value : x.text != y.text)
+      return (number ? x.value > y.value : x.text < y.text) != reversed_;
     return a.key < b.key;
   });
 }
@@ -133,7 +154,8 @@ void TopSection::reverse() {
 void TopSection::select(std::ptrdiff_t by) {
   if (rows_.empty()) return;
   const auto last = static_cast<std::ptrdiff_t>(rows_.size()) - 1;
-  selected_ = static_cast<std::size_t>(std::clamp(static_cast<std::ptrdiff_t>(selected_) + std::clamp(by, -last, last), std::ptrdiff_t{0}, last));
+  selected_ = static_cast<std::size_t>(std::clamp(
+      static_cast<std::ptrdiff_t>(selected_) + std::clamp(by, -last, last), std::ptrdiff_t{0}, last));
 }
 
 TopModel::TopModel()
@@ -191,13 +213,16 @@ std::vector<TopModel::Word> TopModel::summary() const {
   const auto& all = figures_;
   std::vector<Word> words;
   const auto living = all.workers.size() - static_cast<std::size_t>(all.late);
-  words.push_back({std::to_string(living) + (living == 1 ? " worker" : " workers"), living == 0 ? Tone::bad : Tone::plain});
+  words.push_back({std::to_string(living) + (living == 1 ? " worker" : " workers"),
+                   living == 0 ? Tone::bad : Tone::plain});
   if (all.late > 0) words.push_back({std::to_string(all.late) + " late", Tone::bad});
   words.push_back({pace_cell(all.rates.done) + " done/s"});
-  words.push_back({pace_cell(all.rates.failed) + " failed/s", all.rates.failed && *all.rates.failed >= 0.05 ? Tone::bad : Tone::plain});
+  words.push_back({pace_cell(all.rates.failed) + " failed/s",
+                   all.rates.failed && *all.rates.failed >= 0.05 ? Tone::bad : Tone::plain});
   words.push_back({grouped(all.ready) + " ready"});
   words.push_back({std::to_string(all.busy) + "/" + std::to_string(all.concurrency) + " busy"});
-  if (all.lag) words.push_back({"lag " + short_time(*all.lag), *all.lag >= long_wait ? Tone::warning : Tone::plain});
+  if (all.lag)
+    words.push_back({"lag " + short_time(*all.lag), *all.lag >= long_wait ? Tone::warning : Tone::plain});
   words.push_back({grouped(all.delayed) + " delayed"});
   words.push_back({grouped(all.dead) + " dead"});
   return words;

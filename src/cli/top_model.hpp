@@ -32,7 +32,8 @@ struct TopRow {
 /// Rows of one kind, sorted, of which one is selected.
 class TopSection {
  public:
-  TopSection(std::vector<TopColumn> columns, std::size_t sorted_by) : columns_(std::move(columns)), sorted_by_(sorted_by) {}
+  TopSection(std::vector<TopColumn> columns, std::size_t sorted_by)
+      : columns_(std::move(columns)), sorted_by_(sorted_by) {}
 
   /// The selected row stays selected, or its neighbour is.
   void fill(std::vector<TopRow> rows);

@@ -26,7 +26,9 @@ const std::vector<std::string> help{
     "of 100, took no longer; faint where nothing ran in the last seconds.",
 };
 
-std::string spaces(int count) { return std::string(static_cast<std::size_t>(std::max(count, 0)), ' '); }
+std::string spaces(int count) {
+  return std::string(static_cast<std::size_t>(std::max(count, 0)), ' ');
+}
 
 int width_of(const TopLine& line) {
   int width = 0;
@@ -123,7 +125,8 @@ TopLine TopView::summary(const TopModel& model, int columns) const {
   return line;
 }
 
-void TopView::draw_section(const TopSection& section, bool focused, std::size_t& offset, int rows, int columns, std::vector<TopLine>& out) {
+void TopView::draw_section(const TopSection& section, bool focused, std::size_t& offset, int rows,
+                           int columns, std::vector<TopLine>& out) {
   const auto seen = static_cast<std::size_t>(std::max(rows - 1, 0));
   const auto& all = section.rows();
   if (focused) {
@@ -142,7 +145,9 @@ void TopView::draw_section(const TopSection& section, bool focused, std::size_t&
   std::vector<int> natural;
   for (std::size_t i = 0; i < headings.size(); ++i) {
     int width = columns_of(headings[i].title) + 1;
-    for (const auto& row : all) width = std::max(width, row.cells[i].bar >= 0 ? bar_width : columns_of(harmless(row.cells[i].text, ascii_)));
+    for (const auto& row : all)
+      width = std::max(width,
+                       row.cells[i].bar >= 0 ? bar_width : columns_of(harmless(row.cells[i].text, ascii_)));
     natural.push_back(width);
   }
   const auto widths = fitted(natural, headings, columns);
@@ -153,13 +158,18 @@ void TopView::draw_section(const TopSection& section, bool focused, std::size_t&
     if (widths[i] == 0) continue;
     const auto title = cut(heading(i), widths[i], ascii_);
     const auto padding = spaces(widths[i] - columns_of(title));
-    line.push_back({(line.empty() ? "" : spaces(between)) + (headings[i].number && headings[i].title != "LOAD" ? padding + title : title + padding), head});
+    line.push_back(
+        {(line.empty() ? "" : spaces(between)) +
+             (headings[i].number && headings[i].title != "LOAD" ? padding + title : title + padding),
+         head});
   }
   pad(line, columns, head);
   if (all.size() > seen) {
-    const auto part = " " + std::to_string(offset + 1) + "-" + std::to_string(last) + " of " + std::to_string(all.size());
+    const auto part =
+        " " + std::to_string(offset + 1) + "-" + std::to_string(last) + " of " + std::to_string(all.size());
     // Where it covers no heading.
-    if (!line.empty() && static_cast<int>(part.size()) < columns_of(line.back().text) && line.back().text.find_first_not_of(' ') == std::string::npos)
+    if (!line.empty() && static_cast<int>(part.size()) < columns_of(line.back().text) &&
+        line.back().text.find_first_not_of(' ') == std::string::npos)
       line.back().text = spaces(columns_of(line.back().text) - static_cast<int>(part.size())) + part;
   }
   out.push_back(std::move(line));
@@ -171,13 +181,17 @@ void TopView::draw_section(const TopSection& section, bool focused, std::size_t&
     for (std::size_t i = 0; i < row.cells.size(); ++i) {
       if (widths[i] == 0) continue;
       const auto& cell = row.cells[i];
-      const auto text = cell.bar >= 0 ? bar(cell.bar, bar_width) : cut(harmless(cell.text, ascii_), widths[i], ascii_);
+      const auto text =
+          cell.bar >= 0 ? bar(cell.bar, bar_width) : cut(harmless(cell.text, ascii_), widths[i], ascii_);
       const auto padding = spaces(widths[i] - columns_of(text));
       const TopStyle style{.tone = cell.tone, .bold = false, .reverse = selected, .underline = false};
-      if (!cells.empty()) cells.push_back({spaces(between), {.tone = Tone::plain, .bold = false, .reverse = selected, .underline = false}});
+      if (!cells.empty())
+        cells.push_back(
+            {spaces(between), {.tone = Tone::plain, .bold = false, .reverse = selected, .underline = false}});
       cells.push_back({headings[i].number && cell.bar < 0 ? padding + text : text + padding, style});
     }
-    if (selected) pad(cells, columns, {.tone = Tone::plain, .bold = false, .reverse = true, .underline = false});
+    if (selected)
+      pad(cells, columns, {.tone = Tone::plain, .bold = false, .reverse = true, .underline = false});
     out.push_back(std::move(cells));
   }
 }
@@ -185,20 +199,24 @@ void TopView::draw_section(const TopSection& section, bool focused, std::size_t&
 std::vector<TopLine> TopView::draw(const TopModel& model, const TopNotice& notice, int rows, int columns) {
   std::vector<TopLine> out;
   if (rows <= 0 || columns <= 0) return out;
-  const auto one = [&](const std::string& text, TopStyle style) { out.push_back({{cut(harmless(text, ascii_), columns, ascii_), style}}); };
+  const auto one = [&](const std::string& text, TopStyle style) {
+    out.push_back({{cut(harmless(text, ascii_), columns, ascii_), style}});
+  };
 
   const bool roomy = rows >= 20;
   if (rows >= 8) {
     const auto time = harmless(notice.time, ascii_);
     const int left = columns - columns_of(time) - between;
-    TopLine line{{cut(harmless(notice.title, ascii_), left > 10 ? left : columns, ascii_), {.tone = Tone::plain, .bold = true}}};
+    TopLine line{{cut(harmless(notice.title, ascii_), left > 10 ? left : columns, ascii_),
+                  {.tone = Tone::plain, .bold = true}}};
     if (left > 10) {
       line.push_back({spaces(columns - columns_of(time) - width_of(line))});
       line.push_back({time, {.tone = Tone::faint}});
     }
     out.push_back(std::move(line));
   }
-  if (!notice.lost.empty()) one(notice.lost, {.tone = Tone::bad, .bold = true, .reverse = true, .underline = false});
+  if (!notice.lost.empty())
+    one(notice.lost, {.tone = Tone::bad, .bold = true, .reverse = true, .underline = false});
   if (notice.lost.empty() || rows >= 6) out.push_back(summary(model, columns));
 
   const int footer = rows >= 6 ? 1 : 0;
@@ -211,7 +229,8 @@ std::vector<TopLine> TopView::draw(const TopModel& model, const TopNotice& notic
     }
   } else {
     // The section in focus first; the others where there is room for a heading and some rows.
-    const auto fit = static_cast<std::size_t>(std::clamp(body / (3 + gap), 1, static_cast<int>(TopModel::parts)));
+    const auto fit =
+        static_cast<std::size_t>(std::clamp(body / (3 + gap), 1, static_cast<int>(TopModel::parts)));
     std::array<int, TopModel::parts> needs{}, shares{};
     std::size_t shown = 1;
     shares[model.focus()] = std::min(body, 2 + gap);
@@ -228,7 +247,9 @@ std::vector<TopLine> TopView::draw(const TopModel& model, const TopNotice& notic
     while (left > 0) {
       std::size_t poorest = TopModel::parts;
       for (std::size_t part = 0; part < TopModel::parts; ++part)
-        if (shares[part] > 0 && shares[part] < needs[part] && (poorest == TopModel::parts || shares[part] < shares[poorest])) poorest = part;
+        if (shares[part] > 0 && shares[part] < needs[part] &&
+            (poorest == TopModel::parts || shares[part] < shares[poorest]))
+          poorest = part;
       if (poorest == TopModel::parts) break;
       ++shares[poorest];
       --left;
@@ -236,7 +257,8 @@ std::vector<TopLine> TopView::draw(const TopModel& model, const TopNotice& notic
     for (std::size_t part = 0; part < TopModel::parts; ++part) {
       if (shares[part] <= 0) continue;
       if (gap > 0) out.emplace_back();
-      draw_section(model.section(part), part == model.focus(), offsets_[part], shares[part] - gap, columns, out);
+      draw_section(model.section(part), part == model.focus(), offsets_[part], shares[part] - gap, columns,
+                   out);
     }
   }
 
@@ -247,7 +269,8 @@ std::vector<TopLine> TopView::draw(const TopModel& model, const TopNotice& notic
     if (!notice.said.empty())
       one(notice.said, {.tone = Tone::plain, .bold = true});
     else
-      one(notice.help ? "? back  q quit" : "q quit  p pause  r resume  s sort  Tab next table  ? help", {.tone = Tone::faint});
+      one(notice.help ? "? back  q quit" : "q quit  p pause  r resume  s sort  Tab next table  ? help",
+          {.tone = Tone::faint});
   }
   return out;
 }

@@ -41,7 +41,8 @@ class TopView {
   int page() const { return page_; }
 
  private:
-  void draw_section(const TopSection& section, bool focused, std::size_t& offset, int rows, int columns, std::vector<TopLine>& out);
+  void draw_section(const TopSection& section, bool focused, std::size_t& offset, int rows, int columns,
+                    std::vector<TopLine>& out);
   TopLine summary(const TopModel& model, int columns) const;
   std::string bar(double part, int width) const;
   std::string history(const TopModel& model, int width) const;

@@ -25,14 +25,18 @@ const Json& part(const Json& object, const char* key) {
 
 Ends ends_of(const Json& object, const char* done) {
   if (!object.is_object()) return {};
-  return {number(object, done), number(object, "failed"), number(object, "retried"), number(object, "cancelled")};
+  return {number(object, done), number(object, "failed"), number(object, "retried"),
+          number(object, "cancelled")};
 }
 
 }  // namespace
 
 Ends Ends::since(const Ends& earlier) const {
-  if (done < earlier.done || failed < earlier.failed || retried < earlier.retried || cancelled < earlier.cancelled) return *this;
-  return {done - earlier.done, failed - earlier.failed, retried - earlier.retried, cancelled - earlier.cancelled};
+  if (done < earlier.done || failed < earlier.failed || retried < earlier.retried ||
+      cancelled < earlier.cancelled)
+    return *this;
+  return {done - earlier.done, failed - earlier.failed, retried - earlier.retried,
+          cancelled - earlier.cancelled};
 }
 
 void Ends::add(const Ends& others) {
@@ -46,7 +50,8 @@ WorkerFigures figures_of(const Heartbeat& beat) {
   const auto& facts = beat.facts;
   WorkerFigures figures;
   figures.at = beat.at;
-  if (const auto& started = part(facts, "startedAt"); started.is_string()) figures.started = started.get<std::string>();
+  if (const auto& started = part(facts, "startedAt"); started.is_string())
+    figures.started = started.get<std::string>();
   const auto whole = [&](const char* key) { return static_cast<std::int64_t>(number(facts, key)); };
   figures.busy = whole("busy");
   figures.concurrency = whole("concurrency");
@@ -60,7 +65,8 @@ WorkerFigures figures_of(const Heartbeat& beat) {
   if (const auto& paused = part(facts, "pausedQueues"); paused.is_array()) figures.paused = !paused.empty();
   if (const auto& queues = part(facts, "queues"); queues.is_array())
     for (const auto& queue : queues)
-      if (queue.is_string() && figures.queues.size() < most_entries) figures.queues.push_back(queue.get<std::string>());
+      if (queue.is_string() && figures.queues.size() < most_entries)
+        figures.queues.push_back(queue.get<std::string>());
   if (const auto& tasks = part(facts, "perTask"); tasks.is_array())
     for (const auto& told : tasks) {
       if (!told.is_object() || figures.tasks.size() >= most_entries) continue;

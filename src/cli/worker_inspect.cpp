@@ -29,7 +29,8 @@ void show_jobs(const char* title, const Json& jobs, bool running) {
   Table table(headings);
   for (const auto& job : jobs) {
     if (!job.is_object()) continue;
-    std::vector<std::string> row{text_cell(job, "id"), text_cell(job, "task"), text_cell(job, "queue"), number_cell(job, "attempt")};
+    std::vector<std::string> row{text_cell(job, "id"), text_cell(job, "task"), text_cell(job, "queue"),
+                                 number_cell(job, "attempt")};
     if (running) row.insert(row.end(), {length_cell(job, "runtimeMs"), text_cell(job, "status")});
     table.add(std::move(row));
   }
@@ -52,7 +53,8 @@ void show(const FleetAnswer& answer) {
   if (const auto* reserved = part("reserved")) show_jobs("reserved", *reserved, false);
   if (const auto* scheduled = part("scheduled"); scheduled && scheduled->is_object()) {
     std::cout << "  scheduled:";
-    for (const auto& [queue, count] : scheduled->items()) std::cout << ' ' << plain(queue) << ' ' << plain(count.dump());
+    for (const auto& [queue, count] : scheduled->items())
+      std::cout << ' ' << plain(queue) << ' ' << plain(count.dump());
     std::cout << (scheduled->empty() ? " 0\n" : "\n");
   }
   if (part("registered")) std::cout << "  registered: " << list_cell(all, "registered") << '\n';
@@ -63,8 +65,8 @@ void show(const FleetAnswer& answer) {
     Table table({"ID", "BY", "AT", "UNTIL", "REASON"});
     for (const auto& one : *revoked)
       if (one.is_object())
-        table.add({text_cell(one, "taskId"), text_cell(one, "requestedBy"), text_cell(one, "issuedAt"), text_cell(one, "expiresAt"),
-                   text_cell(one, "reason")});
+        table.add({text_cell(one, "taskId"), text_cell(one, "requestedBy"), text_cell(one, "issuedAt"),
+                   text_cell(one, "expiresAt"), text_cell(one, "reason")});
     indent(table.text());
   }
 }

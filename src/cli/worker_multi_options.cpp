@@ -73,9 +73,10 @@ void add_option(NodeOptions& run, const OptionOfNodes& said) {
   } else if (option == "env-file") {
     run.env_file = said.value;
   } else {
-    throw Error(Exit::usage, "'" + printable(option) +
-                                 "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, "
-                                 "--logfile, --pidfile, --property and --workdir can");
+    throw Error(Exit::usage,
+                "'" + printable(option) +
+                    "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, "
+                    "--logfile, --pidfile, --property and --workdir can");
   }
 }
 
@@ -143,7 +144,8 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
       ->type_name("NAME")
       ->delimiter(',')
       ->allow_extra_args(false);
-  app.add_option("-b,--broadcast", options.run.broadcasts, "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")
+  app.add_option("-b,--broadcast", options.run.broadcasts,
+                 "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")
       ->type_name("NAME")
       ->delimiter(',')
       ->allow_extra_args(false);

@@ -21,16 +21,19 @@ int change(const Options& options, const Common& common) {
   order.nodes = options.workers;
   auto fleet = open_fleet(config);
   remember(order, fleet);
-  const auto answers = fleet.ask(order.type(), order.payload(config.name_space), options.workers, options.timeout);
+  const auto answers =
+      fleet.ask(order.type(), order.payload(config.name_space), options.workers, options.timeout);
   if (common.json)
     std::cout << answers_json(answers);
   else if (answers.empty())
     std::cout << (order.resume ? "resumed" : "paused") << "; no worker of namespace " << config.name_space
               << " lives, and those that start will obey\n";
   else
-    std::cout << answers_table(answers, config.name_space, {"UPDATED", "PAUSED NOW"}, [](const FleetAnswer& answer) {
-      return std::vector<std::string>{number_cell(answer.payload, "updated"), list_cell(answer.payload, "paused")};
-    });
+    std::cout << answers_table(answers, config.name_space, {"UPDATED", "PAUSED NOW"},
+                               [](const FleetAnswer& answer) {
+                                 return std::vector<std::string>{number_cell(answer.payload, "updated"),
+                                                                 list_cell(answer.payload, "paused")};
+                               });
   return status_of(answers, 0);
 }
 
@@ -38,7 +41,9 @@ Work define(CLI::App& app, Common& common, bool resume) {
   auto options = std::make_shared<Options>();
   auto& order = options->order;
   order.resume = resume;
-  app.add_option("-q,--queue", order.queues, resume ? "queue to take jobs from again; may be repeated" : "queue to take nothing from; may be repeated")
+  app.add_option("-q,--queue", order.queues,
+                 resume ? "queue to take jobs from again; may be repeated"
+                        : "queue to take nothing from; may be repeated")
       ->required()
       ->type_name("NAME")
       ->delimiter(',')
@@ -52,7 +57,11 @@ Work define(CLI::App& app, Common& common, bool resume) {
 
 }  // namespace
 
-Work define_worker_pause(CLI::App& app, Common& common) { return define(app, common, false); }
-Work define_worker_resume(CLI::App& app, Common& common) { return define(app, common, true); }
+Work define_worker_pause(CLI::App& app, Common& common) {
+  return define(app, common, false);
+}
+Work define_worker_resume(CLI::App& app, Common& common) {
+  return define(app, common, true);
+}
 
 }  // namespace stem::cli

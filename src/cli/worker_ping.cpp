@@ -14,11 +14,13 @@ int ping(const FleetOptions& options, const Common& common) {
   if (common.json)
     std::cout << answers_json(answers);
   else
-    std::cout << answers_table(answers, config.name_space, {"TIME", "PID", "IN FLIGHT"}, [](const FleetAnswer& answer) {
-      char time[32];
-      std::snprintf(time, sizeof time, "%.1fms", static_cast<double>(answer.took.count()) / 1000);
-      return std::vector<std::string>{time, number_cell(answer.payload, "pid"), number_cell(answer.payload, "inflight")};
-    });
+    std::cout << answers_table(
+        answers, config.name_space, {"TIME", "PID", "IN FLIGHT"}, [](const FleetAnswer& answer) {
+          char time[32];
+          std::snprintf(time, sizeof time, "%.1fms", static_cast<double>(answer.took.count()) / 1000);
+          return std::vector<std::string>{time, number_cell(answer.payload, "pid"),
+                                          number_cell(answer.payload, "inflight")};
+        });
   return status_of(answers, static_cast<int>(Exit::unhealthy));
 }
 

@@ -25,13 +25,19 @@ void require_id(const std::string& id) {
 
 int revoke(const Options& options, const Common& common) {
   const auto config = fleet_config(options, common);
-  if (options.jobs.size() > most_jobs) throw Error(Exit::usage, "no more than " + std::to_string(most_jobs) + " jobs at a time");
+  if (options.jobs.size() > most_jobs)
+    throw Error(Exit::usage, "no more than " + std::to_string(most_jobs) + " jobs at a time");
   const auto now = Clock::system().wall();
   std::vector<Revocation> all;
   auto list = Json::array();
   for (const auto& id : options.jobs) {
     require_id(id);
-    Revocation one{.job = id, .terminate = options.terminate, .reason = options.reason, .requester = options.requester, .issued = now, .expires = {}};
+    Revocation one{.job = id,
+                   .terminate = options.terminate,
+                   .reason = options.reason,
+                   .requester = options.requester,
+                   .issued = now,
+                   .expires = {}};
     if (options.requester.empty()) one.requester = this_person();
     if (options.expires_in > Duration::zero()) one.expires = now + options.expires_in;
     list.push_back(to_json(one, config.name_space));
@@ -40,16 +46,20 @@ int revoke(const Options& options, const Common& common) {
   auto fleet = open_fleet(config);
   // First remembered, then told: a worker that starts in between has read it.
   fleet.orders().revoke(all);
-  const Json payload{{"namespace", config.name_space}, {"requester", all.front().requester}, {"revocations", list}};
+  const Json payload{
+      {"namespace", config.name_space}, {"requester", all.front().requester}, {"revocations", list}};
   const auto answers = fleet.ask("revoke", payload, options.workers, options.timeout);
   if (common.json) {
     std::cout << answers_json(answers);
   } else if (answers.empty()) {
-    std::cout << "revoked; no worker of namespace " << config.name_space << " lives, and those that start will obey\n";
+    std::cout << "revoked; no worker of namespace " << config.name_space
+              << " lives, and those that start will obey\n";
   } else {
-    std::cout << answers_table(answers, config.name_space, {"REVOKED", "RUNNING"}, [](const FleetAnswer& answer) {
-      return std::vector<std::string>{number_cell(answer.payload, "revoked"), list_cell(answer.payload, "inflight")};
-    });
+    std::cout << answers_table(answers, config.name_space, {"REVOKED", "RUNNING"},
+                               [](const FleetAnswer& answer) {
+                                 return std::vector<std::string>{number_cell(answer.payload, "revoked"),
+                                                                 list_cell(answer.payload, "inflight")};
+                               });
   }
   return status_of(answers, 0);
 }
@@ -59,7 +69,10 @@ int revoke(const Options& options, const Common& common) {
 Work define_worker_revoke(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("ID", options->jobs, "ids of jobs that are not to run any more")->type_name("ID");
-  app.add_option("-t,--task", options->more_jobs, "the same, one a time")->type_name("ID")->delimiter(',')->allow_extra_args(false);
+  app.add_option("-t,--task", options->more_jobs, "the same, one a time")
+      ->type_name("ID")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_flag("--terminate", options->terminate, "ask a handler that runs the job to stop");
   app.add_option("--reason", options->reason, "why; it stands in the job's result")->type_name("TEXT");
   app.add_option("--requester", options->requester, "who wants it (USER@HOST)")->type_name("TEXT");
@@ -68,7 +81,8 @@ Work define_worker_revoke(CLI::App& app, Common& common) {
   add_fleet_timeout(app, *options);
   return [options, &common] {
     options->jobs.insert(options->jobs.end(), options->more_jobs.begin(), options->more_jobs.end());
-    if (options->jobs.empty()) throw Error(Exit::usage, "name the jobs that are to be revoked; see `stem worker revoke --help`");
+    if (options->jobs.empty())
+      throw Error(Exit::usage, "name the jobs that are to be revoked; see `stem worker revoke --help`");
     return revoke(*options, common);
   };
 }

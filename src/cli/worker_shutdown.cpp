@@ -14,13 +14,17 @@ struct Options : FleetOptions {
 
 int shut_down(const Options& options, const Common& common) {
   const auto config = fleet_config(options, common);
-  const auto answers = open_fleet(config).ask("shutdown", {{"mode", options.mode}}, options.workers, options.timeout);
+  const auto answers =
+      open_fleet(config).ask("shutdown", {{"mode", options.mode}}, options.workers, options.timeout);
   if (common.json)
     std::cout << answers_json(answers);
   else
-    std::cout << answers_table(answers, config.name_space, {"SHUTDOWN", "MODE", "ACTIVE"}, [](const FleetAnswer& answer) {
-      return std::vector<std::string>{text_cell(answer.payload, "status"), text_cell(answer.payload, "mode"), number_cell(answer.payload, "active")};
-    });
+    std::cout << answers_table(answers, config.name_space, {"SHUTDOWN", "MODE", "ACTIVE"},
+                               [](const FleetAnswer& answer) {
+                                 return std::vector<std::string>{text_cell(answer.payload, "status"),
+                                                                 text_cell(answer.payload, "mode"),
+                                                                 number_cell(answer.payload, "active")};
+                               });
   return status_of(answers, static_cast<int>(Exit::unhealthy));
 }
 
@@ -28,7 +32,8 @@ int shut_down(const Options& options, const Common& common) {
 
 Work define_worker_shutdown(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("--mode", options->mode, "warm finishes what runs, soft asks it to stop, hard puts it back (warm)")
+  app.add_option("--mode", options->mode,
+                 "warm finishes what runs, soft asks it to stop, hard puts it back (warm)")
       ->type_name("MODE")
       ->check(CLI::IsMember({"warm", "soft", "hard"}).description(""));
   add_fleet(app, *options);

@@ -40,14 +40,17 @@ Config configure(const Options& options, const Common& common, const Environment
   if (!options.pidfile.empty()) config.pidfile = options.pidfile;
   if (!options.logfile.empty()) config.logfile = options.logfile;
   if (!options.runtime_dir.empty()) config.runtime_dir = options.runtime_dir;
-  // On the command line, --app and --command each say what to run: the one that is there wins over the other's variable.
+  // On the command line, --app and --command each say what to run: the one that is there wins over the
+  // other's variable.
   if (!options.command.empty())
     config.command = options.command;
   else if (!options.apps.empty())
     config.command.clear();
   if (common.verbose) config.log_level = "debug";
   if (config.command.empty() && config.apps.empty())
-    throw Error(Exit::config, "node " + config.node + " has nothing to run: give task modules (--app, STEM_WORKER_APP) or a program (--command, STEM_WORKER_COMMAND)");
+    throw Error(Exit::config, "node " + config.node +
+                                  " has nothing to run: give task modules (--app, STEM_WORKER_APP) or a "
+                                  "program (--command, STEM_WORKER_COMMAND)");
   return config;
 }
 
@@ -56,16 +59,18 @@ void enter_workdir(const Options& options, const std::string& node) {
   const auto directory = NodeTemplate::now(node).expand(options.workdir);
   if (chdir(directory.c_str()) != 0)
     throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input,
-                "cannot enter the working directory " + directory + ": " + std::strerror(errno) + "; make it or change --workdir");
+                "cannot enter the working directory " + directory + ": " + std::strerror(errno) +
+                    "; make it or change --workdir");
 }
 
-int run_here(const Options& options, const Common& common, const Config& config, const Environment& environment,
-             EnvironmentFiles& files, std::function<void()> on_ready) {
+int run_here(const Options& options, const Common& common, const Config& config,
+             const Environment& environment, EnvironmentFiles& files, std::function<void()> on_ready) {
   Registry tasks;
   if (config.command.empty())
     for (const auto& app : config.apps) load_module(app, tasks);
   if (config.command.empty() && tasks.all().empty())
-    throw Error(Exit::config, "the task modules of node " + config.node + " define no task; register some in STEM_MODULE");
+    throw Error(Exit::config,
+                "the task modules of node " + config.node + " define no task; register some in STEM_MODULE");
   WorkerRun run;
   run.reread = [&] { return configure(options, common, files.read()); };
   run.on_ready = std::move(on_ready);
@@ -92,7 +97,9 @@ int start(const Options& options, const Common& common) {
     detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
     make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
   }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) { return run_here(options, common, config, environment, files, ready); });
+  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) {
+    return run_here(options, common, config, environment, files, ready);
+  });
   if (common.json)
     std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
   else
@@ -105,15 +112,32 @@ int start(const Options& options, const Common& common) {
 Work define_worker_start(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("-n,--node", options->node, "name of the node (STEM_WORKER_NODE)")->type_name("NAME");
-  app.add_option("-A,--app", options->apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")->type_name("FILE")->allow_extra_args(false);
-  app.add_option("-q,--queue", options->queues, "queue to serve; may be repeated (STEM_WORKER_QUEUES)")->type_name("NAME")->delimiter(',')->allow_extra_args(false);
-  app.add_option("-b,--broadcast", options->broadcasts, "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")->type_name("NAME")->delimiter(',')->allow_extra_args(false);
-  app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")->type_name("N")->check(between(1, 1024));
-  app.add_option("--command", options->command, "run and look after this program instead (STEM_WORKER_COMMAND)")->type_name("LINE");
-  app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time, %I process index")->type_name("TEMPLATE");
-  app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")->type_name("TEMPLATE");
-  app.add_option("--workdir", options->workdir, "enter this directory first, same marks")->type_name("TEMPLATE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")->type_name("DIR");
+  app.add_option("-A,--app", options->apps, "task module, a shared object; may be repeated (STEM_WORKER_APP)")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  app.add_option("-q,--queue", options->queues, "queue to serve; may be repeated (STEM_WORKER_QUEUES)")
+      ->type_name("NAME")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("-b,--broadcast", options->broadcasts,
+                 "broadcast channel to listen on; may be repeated (STEM_WORKER_BROADCASTS)")
+      ->type_name("NAME")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")
+      ->type_name("N")
+      ->check(between(1, 1024));
+  app.add_option("--command", options->command,
+                 "run and look after this program instead (STEM_WORKER_COMMAND)")
+      ->type_name("LINE");
+  app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time, %I process index")
+      ->type_name("TEMPLATE");
+  app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")
+      ->type_name("TEMPLATE");
+  app.add_option("--workdir", options->workdir, "enter this directory first, same marks")
+      ->type_name("TEMPLATE");
+  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
+      ->type_name("DIR");
   app.add_flag("--private", options->private_dirs, "make run and log directories 0750 instead of 0755");
   app.add_flag("--detach", options->detach, "run in the background; returns once the worker is ready");
   add_duration(app, "--timeout", options->timeout, "how long --detach waits for the worker to be ready (5m)");

@@ -13,7 +13,8 @@ int stats(const FleetOptions& options, const Common& common) {
   if (common.json) {
     std::cout << answers_json(answers);
   } else {
-    const std::vector<std::string> headings{"PID", "UP", "BUSY", "IN FLIGHT", "DONE", "FAILED", "RETRIED", "CANCELLED", "MEMORY", "QUEUES", "PAUSED"};
+    const std::vector<std::string> headings{"PID",     "UP",        "BUSY",   "IN FLIGHT", "DONE",  "FAILED",
+                                            "RETRIED", "CANCELLED", "MEMORY", "QUEUES",    "PAUSED"};
     std::cout << answers_table(answers, config.name_space, headings, [](const FleetAnswer& answer) {
       const auto& all = answer.payload;
       const auto queues = all.value("subscriptions", Json());

@@ -42,7 +42,9 @@ int follow(Fleet& fleet, const Options& options, const Common& common) {
       if (beat.at <= last) continue;
       last = beat.at;
       heard = clock.steady();
-      std::cout << (common.json ? to_json(beat, WorkerColumns::status, now).dump(-1, ' ', false, Json::error_handler_t::replace) : worker_line(beat, now))
+      std::cout << (common.json ? to_json(beat, WorkerColumns::status, now)
+                                      .dump(-1, ' ', false, Json::error_handler_t::replace)
+                                : worker_line(beat, now))
                 << '\n';
     }
     std::cout.flush();
@@ -63,7 +65,8 @@ Work define_worker_status(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_flag("-f,--follow", options->follow, "go on: a line for each heartbeat");
   add_fleet(app, *options);
-  add_duration(app, "--timeout", options->timeout, "with --follow: how long silence may last (30s); then exit 1");
+  add_duration(app, "--timeout", options->timeout,
+               "with --follow: how long silence may last (30s); then exit 1");
   return [options, &common] { return status(*options, common); };
 }
 

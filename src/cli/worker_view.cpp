@@ -22,7 +22,9 @@ std::string uptime_cell(const Heartbeat& beat, WallTime now) {
   }
 }
 
-std::string busy_cell(const Json& facts) { return number_cell(facts, "busy") + "/" + number_cell(facts, "concurrency"); }
+std::string busy_cell(const Json& facts) {
+  return number_cell(facts, "busy") + "/" + number_cell(facts, "concurrency");
+}
 
 bool lives(const std::vector<Heartbeat>& beats, const std::string& node) {
   return std::any_of(beats.begin(), beats.end(), [&](const auto& beat) { return beat.node == node; });
@@ -32,7 +34,8 @@ bool lives(const std::vector<Heartbeat>& beats, const std::string& node) {
 
 std::string worker_table(const std::vector<Heartbeat>& beats, WorkerColumns columns, WallTime now) {
   const bool pace = columns == WorkerColumns::pace;
-  std::vector<std::string> headings{"WORKER", "HOST", "STATE", "PID", "UP", "BUSY", "IN FLIGHT", "DONE", "FAILED"};
+  std::vector<std::string> headings{"WORKER", "HOST",      "STATE", "PID",   "UP",
+                                    "BUSY",   "IN FLIGHT", "DONE",  "FAILED"};
   if (pace) headings.insert(headings.end(), {"DONE/S", "FAILED/S"});
   headings.insert(headings.end(), {"MEMORY", "QUEUES", "PAUSED", "SEEN"});
   Table table(headings);
@@ -52,7 +55,8 @@ std::string worker_table(const std::vector<Heartbeat>& beats, WorkerColumns colu
       row.push_back(pace_cell(recent ? std::optional(recent->done) : std::nullopt));
       row.push_back(pace_cell(recent ? std::optional(recent->failed) : std::nullopt));
     }
-    row.insert(row.end(), {bytes_cell(facts, "memoryBytes"), list_cell(facts, "queues"), list_cell(facts, "pausedQueues"),
+    row.insert(row.end(), {bytes_cell(facts, "memoryBytes"), list_cell(facts, "queues"),
+                           list_cell(facts, "pausedQueues"),
                            human_duration(std::max(Duration::zero(), now - beat.at)) + " ago"});
     table.add(std::move(row));
   }
@@ -62,8 +66,9 @@ std::string worker_table(const std::vector<Heartbeat>& beats, WorkerColumns colu
 std::string worker_line(const Heartbeat& beat, WallTime now) {
   const auto& facts = beat.facts;
   const auto paused = list_cell(facts, "pausedQueues");
-  return format_time(beat.at) + "  " + beat.node + "  up " + uptime_cell(beat, now) + "  " + busy_cell(facts) + " busy  " + number_cell(facts, "inflight") +
-         " in flight  " + number_cell(facts, "completed") + " done  " + number_cell(facts, "failed") + " failed" +
+  return format_time(beat.at) + "  " + beat.node + "  up " + uptime_cell(beat, now) + "  " +
+         busy_cell(facts) + " busy  " + number_cell(facts, "inflight") + " in flight  " +
+         number_cell(facts, "completed") + " done  " + number_cell(facts, "failed") + " failed" +
          (paused == "-" ? "" : "  paused " + paused);
 }
 
@@ -79,8 +84,11 @@ Json to_json(const Heartbeat& beat, WorkerColumns columns, WallTime now) {
   return json;
 }
 
-std::string absence(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes, const std::string& name_space) {
-  if (beats.empty()) return "no " + std::string(nodes.empty() ? "worker" : "such worker") + " of namespace " + name_space + " lives\n";
+std::string absence(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes,
+                    const std::string& name_space) {
+  if (beats.empty())
+    return "no " + std::string(nodes.empty() ? "worker" : "such worker") + " of namespace " + name_space +
+           " lives\n";
   std::string text;
   for (const auto& node : nodes)
     if (!lives(beats, node)) text += node + " does not live\n";
@@ -88,8 +96,9 @@ std::string absence(const std::vector<Heartbeat>& beats, const std::vector<std::
 }
 
 int status_of(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes, WallTime now) {
-  const bool well = !beats.empty() && std::none_of(beats.begin(), beats.end(), [&](const auto& beat) { return beat.stale(now); }) &&
-                    std::all_of(nodes.begin(), nodes.end(), [&](const auto& node) { return lives(beats, node); });
+  const bool well = !beats.empty() && std::none_of(beats.begin(), beats.end(), [&](const auto& beat) {
+    return beat.stale(now);
+  }) && std::all_of(nodes.begin(), nodes.end(), [&](const auto& node) { return lives(beats, node); });
   return static_cast<int>(well ? Exit::ok : Exit::unhealthy);
 }
 
@@ -112,7 +121,8 @@ std::string pace_cell(std::optional<double> a_second) {
   std::snprintf(text, sizeof text, *a_second < 9.95 ? "%.1f" : "%.0f", *a_second);
   std::string digits = text;
   if (digits.find('.') == std::string::npos)
-    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<std::size_t>(at), 1, ',');
+    for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+      digits.insert(static_cast<std::size_t>(at), 1, ',');
   return digits;
 }
 

@@ -19,12 +19,15 @@ std::string worker_line(const Heartbeat& beat, WallTime now);
 /// The heartbeat, with `stale` and `ageMs`; of their pace also `donePerSecond` and `failedPerSecond`.
 Json to_json(const Heartbeat& beat, WorkerColumns columns, WallTime now);
 
-/// What to say of the workers of `beats`, of which `nodes` were asked for, or all: nobody lives, or who does not.
-std::string absence(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes, const std::string& name_space);
+/// What to say of the workers of `beats`, of which `nodes` were asked for, or all: nobody lives, or who does
+/// not.
+std::string absence(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes,
+                    const std::string& name_space);
 /// 0 if some live, none is late, and none of `nodes` is missing; else 1.
 int status_of(const std::vector<Heartbeat>& beats, const std::vector<std::string>& nodes, WallTime now);
 
-/// Jobs that ended well, and attempts that failed, a second, since the heartbeat before this; empty if that was the first.
+/// Jobs that ended well, and attempts that failed, a second, since the heartbeat before this; empty if that
+/// was the first.
 struct Pace {
   double done = 0, failed = 0;
 };

@@ -12,7 +12,9 @@ namespace {
   throw Error(Exit::data, "the number '" + printable(text) + "' " + why + "; put it in quotes if it is text");
 }
 
-std::size_t count_of(std::string_view text, const char* signs) { return std::min(text.find_first_not_of(signs), text.size()); }
+std::size_t count_of(std::string_view text, const char* signs) {
+  return std::min(text.find_first_not_of(signs), text.size());
+}
 
 /// `digits` of base `base`, all of them.
 Json whole_number(const std::string& text, std::string_view digits, int base, bool minus) {
@@ -40,7 +42,8 @@ Json yaml_scalar(const std::string& text) {
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
   const std::string_view all = text;
-  if (all.starts_with("0x") && all.size() > 2 && count_of(all.substr(2), "0123456789abcdefABCDEF") == all.size() - 2)
+  if (all.starts_with("0x") && all.size() > 2 &&
+      count_of(all.substr(2), "0123456789abcdefABCDEF") == all.size() - 2)
     return whole_number(text, all.substr(2), 16, false);
   if (all.starts_with("0o") && all.size() > 2 && count_of(all.substr(2), "01234567") == all.size() - 2)
     return whole_number(text, all.substr(2), 8, false);
@@ -52,10 +55,12 @@ Json yaml_scalar(const std::string& text) {
     if (all == word) refuse(text, "is none, which JSON cannot say");
   const auto digits = count_of(number, "0123456789");
   if (digits > 0 && digits == number.size()) return whole_number(text, number, 10, minus);
-  const bool starts = digits > 0 || (number.size() > 1 && number[0] == '.' && number[1] >= '0' && number[1] <= '9');
+  const bool starts =
+      digits > 0 || (number.size() > 1 && number[0] == '.' && number[1] >= '0' && number[1] <= '9');
   if (!starts || !is_fraction(number.substr(digits))) return text;
   double value = 0;
-  if (std::from_chars(number.data(), number.data() + number.size(), value).ec != std::errc{}) refuse(text, "is too large or too small");
+  if (std::from_chars(number.data(), number.data() + number.size(), value).ec != std::errc{})
+    refuse(text, "is too large or too small");
   return minus ? -value : value;
 }
 

@@ -14,7 +14,9 @@ constexpr const char* then_key = "stem.link";
 constexpr const char* failure_key = "stem.linkError";
 constexpr const char* follows_key = "stem.linked";
 
-[[noreturn]] void malformed(const char* key) { throw Error(Exit::data, std::string("malformed envelope: '") + key + "' cannot be read"); }
+[[noreturn]] void malformed(const char* key) {
+  throw Error(Exit::data, std::string("malformed envelope: '") + key + "' cannot be read");
+}
 
 Json to_json(const std::vector<Envelope>& envelopes) {
   auto list = Json::array();
@@ -28,8 +30,10 @@ std::vector<Envelope> envelopes_in(const Envelope& envelope, const char* key) {
   if (found == envelope.meta.end() || found->is_null()) return envelopes;
   if (!found->is_array()) malformed(key);
   for (auto one : *found) {
-    // Other implementations give them an id when they are enqueued, and so more than one if that is done again.
-    if (one.is_object() && !one.contains("id")) one["id"] = envelope.id + "." + key + "-" + std::to_string(envelopes.size());
+    // Other implementations give them an id when they are enqueued, and so more than one if that is done
+    // again.
+    if (one.is_object() && !one.contains("id"))
+      one["id"] = envelope.id + "." + key + "-" + std::to_string(envelopes.size());
     envelopes.push_back(envelope_from_wire(one.dump(-1, ' ', false, Json::error_handler_t::replace)));
   }
   return envelopes;

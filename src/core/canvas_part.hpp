@@ -11,8 +11,8 @@ namespace stem {
 inline constexpr Duration canvas_ttl = std::chrono::days{7};
 inline constexpr std::size_t longest_chain = 100;
 
-/// What a job's envelope says of the others that it belongs to. All of it was signed with the job, so that no one who
-/// can only write to the store adds members, or enqueues what its producer did not.
+/// What a job's envelope says of the others that it belongs to. All of it was signed with the job, so that no
+/// one who can only write to the store adds members, or enqueues what its producer did not.
 struct CanvasPart {
   std::string group{};     ///< the group it is a member of; empty = none
   std::int64_t index = 0;  ///< among the members, from 0
@@ -30,7 +30,8 @@ struct CanvasPart {
   bool has_duties() const { return is_member() || is_callback() || !then.empty() || !on_failure.empty(); }
 };
 
-/// Adds it to the envelope's headers and meta. The chains, groups and chords of other implementations have the same names.
+/// Adds it to the envelope's headers and meta. The chains, groups and chords of other implementations have
+/// the same names.
 void put_canvas_part(Envelope& envelope, const CanvasPart& part);
 /// Empty for a job that belongs to no others. Throws Error (exit 65) if it cannot be read.
 std::optional<CanvasPart> canvas_part(const Envelope& envelope);

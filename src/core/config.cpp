@@ -11,15 +11,17 @@
 namespace stem {
 namespace {
 
-/// One variable: how it is told of, and how its value becomes part of a Config. `read` throws Error or returns what is
-/// accepted, for the message, if the value is not; null for variables that are read elsewhere, or that Stem sets for
-/// the programs it starts.
+/// One variable: how it is told of, and how its value becomes part of a Config. `read` throws Error or
+/// returns what is accepted, for the message, if the value is not; null for variables that are read
+/// elsewhere, or that Stem sets for the programs it starts.
 struct Key {
   Setting setting;
   void (*read)(Config&, const std::string&);
 };
 
-[[noreturn]] void refuse(const std::string& accepted) { throw Error(Exit::config, accepted); }
+[[noreturn]] void refuse(const std::string& accepted) {
+  throw Error(Exit::config, accepted);
+}
 
 int whole(const std::string& value, int low, int high) {
   int number = 0;
@@ -63,7 +65,9 @@ std::vector<std::string> split(const std::string& value, const char* separators)
 std::vector<std::string> names(const std::string& value, const char* separators) {
   auto parts = split(value, separators);
   for (const auto& part : parts)
-    if (!is_name(part)) refuse("names of A-Z a-z 0-9 _ . : - that start with a letter or a digit; '" + printable(part) + "' is none");
+    if (!is_name(part))
+      refuse("names of A-Z a-z 0-9 _ . : - that start with a letter or a digit; '" + printable(part) +
+             "' is none");
   return parts;
 }
 
@@ -79,7 +83,8 @@ std::string one_of(const std::string& value, std::initializer_list<const char*> 
 std::string trimmed(const std::string& value) {
   constexpr auto blanks = " \t\r\n";
   const auto begin = value.find_first_not_of(blanks);
-  return begin == value.npos ? std::string() : value.substr(begin, value.find_last_not_of(blanks) + 1 - begin);
+  return begin == value.npos ? std::string()
+                             : value.substr(begin, value.find_last_not_of(blanks) + 1 - begin);
 }
 
 std::string lower(std::string text) {
@@ -92,22 +97,27 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr Key keys[] = {
-    {{"STEM_BROKER_URL", "embedded SQLite", "Where jobs are kept: sqlite:///PATH, redis://HOST, rediss://HOST, redis+socket:///PATH, postgresql://HOST/DATABASE or memory://NAME."},
+    {{"STEM_BROKER_URL", "embedded SQLite",
+      "Where jobs are kept: sqlite:///PATH, redis://HOST, rediss://HOST, redis+socket:///PATH, "
+      "postgresql://HOST/DATABASE or memory://NAME."},
      [](Config& c, const std::string& v) { c.broker_url = v; }},
     {{"STEM_RESULT_BACKEND_URL", "the broker's", "Where results are kept."},
      [](Config& c, const std::string& v) { c.result_backend_url = v; }},
     {{"STEM_RESULT_TTL", "1d", "How long results are kept; 0 = for good."},
      [](Config& c, const std::string& v) { c.result_ttl = length(v, {}); }},
-    {{"STEM_REVOKE_STORE_URL", "the result backend's", "Where revoked jobs and paused queues are remembered."},
+    {{"STEM_REVOKE_STORE_URL", "the result backend's",
+      "Where revoked jobs and paused queues are remembered."},
      [](Config& c, const std::string& v) { c.revoke_store_url = v; }},
     {{"STEM_DEFAULT_QUEUE", "default", "Queue of jobs that name none, and of workers that name none."},
      [](Config& c, const std::string& v) {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
        c.default_queue = v;
      }},
-    {{"STEM_ROUTING_CONFIG", "", "A routing file: which tasks go into which queues, and with which priorities."},
+    {{"STEM_ROUTING_CONFIG", "",
+      "A routing file: which tasks go into which queues, and with which priorities."},
      [](Config& c, const std::string& v) { c.routing_file = v; }},
-    {{"STEM_DEFAULT_MAX_RETRIES", "3", "Retries of a job beyond its first run, where neither job nor task say."},
+    {{"STEM_DEFAULT_MAX_RETRIES", "3",
+      "Retries of a job beyond its first run, where neither job nor task say."},
      [](Config& c, const std::string& v) { c.default_max_retries = whole(v, 0, 1000000); }},
     {{"STEM_RETRY_BASE", "2s", "Delay before the first retry."},
      [](Config& c, const std::string& v) { c.retry.base = length(v, {}); }},
@@ -119,27 +129,32 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.retry.jitter = real(v, 0, 1, "a number from 0 to 1"); }},
     {{"STEM_VISIBILITY_TIMEOUT", "30s", "Length of a lease; renewed while a handler runs."},
      [](Config& c, const std::string& v) { c.lease = length(v, milliseconds{500}); }},
-    {{"STEM_MAX_DELIVERIES", "20", "A job handed out so often without an end is dead-lettered; 0 = no bound."},
+    {{"STEM_MAX_DELIVERIES", "20",
+      "A job handed out so often without an end is dead-lettered; 0 = no bound."},
      [](Config& c, const std::string& v) { c.max_deliveries = whole(v, 0, 1000000); }},
     {{"STEM_TASK_SOFT_TIME_LIMIT", "0", "After this a handler is asked to stop; 0 = never."},
      [](Config& c, const std::string& v) { c.soft_time_limit = length(v, {}); }},
-    {{"STEM_TASK_TIME_LIMIT", "1h", "After this an attempt has failed, and its handler counts as stuck; 0 = never."},
+    {{"STEM_TASK_TIME_LIMIT", "1h",
+      "After this an attempt has failed, and its handler counts as stuck; 0 = never."},
      [](Config& c, const std::string& v) { c.hard_time_limit = length(v, {}); }},
     {{"STEM_WORKER_NODE", "worker", "Name of the node."},
      [](Config& c, const std::string& v) {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
        c.node = v;
      }},
-    {{"STEM_WORKER_NAMESPACE", "stem", "Name of the group of workers that `stem worker ping`, `revoke` and so on speak to."},
+    {{"STEM_WORKER_NAMESPACE", "stem",
+      "Name of the group of workers that `stem worker ping`, `revoke` and so on speak to."},
      [](Config& c, const std::string& v) {
        if (!is_name(v)) refuse("a name of A-Z a-z 0-9 _ . : - that starts with a letter or a digit");
        c.name_space = v;
      }},
-    {{"STEM_HEARTBEAT_INTERVAL", "10s", "How often a worker tells that it lives, in a record that lasts three times as long."},
+    {{"STEM_HEARTBEAT_INTERVAL", "10s",
+      "How often a worker tells that it lives, in a record that lasts three times as long."},
      [](Config& c, const std::string& v) { c.heartbeat = length(v, seconds{1}); }},
     {{"STEM_WORKER_QUEUES", "the default queue", "Queues that the worker serves, separated by commas."},
      [](Config& c, const std::string& v) { c.queues = names(v, ", \t"); }},
-    {{"STEM_WORKER_BROADCASTS", "", "Broadcast channels of the routing file that the worker listens on, separated by commas."},
+    {{"STEM_WORKER_BROADCASTS", "",
+      "Broadcast channels of the routing file that the worker listens on, separated by commas."},
      [](Config& c, const std::string& v) { c.broadcasts = names(v, ", \t"); }},
     {{"STEM_WORKER_APP", "", "Task modules (shared objects) to load, separated by colons."},
      [](Config& c, const std::string& v) { c.apps = split(v, ":"); }},
@@ -149,37 +164,51 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.prefetch_multiplier = whole(v, 1, 1000); }},
     {{"STEM_DRAIN_LIMIT", "10m", "How long a warm stop may take at the most; then what runs is put back."},
      [](Config& c, const std::string& v) { c.drain_limit = length(v, {}); }},
-    {{"STEM_WORKER_COMMAND", "", "A program of any language to run and look after, in place of Stem's own worker."},
+    {{"STEM_WORKER_COMMAND", "",
+      "A program of any language to run and look after, in place of Stem's own worker."},
      [](Config& c, const std::string& v) { c.command = v; }},
     {{"STEMD_COMMAND", "", "As STEM_WORKER_COMMAND, which wins."},
      [](Config& c, const std::string& v) { c.command = c.command.empty() ? v : c.command; }},
     {{"STEM_COMMAND_NOTIFY", "auto", "Whether that program speaks sd_notify itself: auto, yes or no."},
-     [](Config& c, const std::string& v) { c.command_notify = one_of(v, {"auto", "yes", "no"}); }},
-    {{"STEM_WORKER_PIDFILE", "", "Pidfile, a template: %n node, %h host, %d time of the start, %% a percent sign."},
+     [](Config& c, const std::string& v) {
+       c.command_notify = one_of(v, {"auto", "yes", "no"});
+     }},
+    {{"STEM_WORKER_PIDFILE", "",
+      "Pidfile, a template: %n node, %h host, %d time of the start, %% a percent sign."},
      [](Config& c, const std::string& v) { c.pidfile = v; }},
     {{"STEM_WORKER_LOGFILE", "journal or standard error", "Log file, a template as for the pidfile."},
      [](Config& c, const std::string& v) { c.logfile = v; }},
     {{"STEM_RUNTIME_DIR", "/run/stem or $XDG_RUNTIME_DIR/stem", "Where the workers' control sockets are."},
      [](Config& c, const std::string& v) { c.runtime_dir = v; }},
     {{"STEM_LOG_LEVEL", "info", "debug, info, warning or error."},
-     [](Config& c, const std::string& v) { c.log_level = one_of(v, {"debug", "info", "warning", "error"}); }},
+     [](Config& c, const std::string& v) {
+       c.log_level = one_of(v, {"debug", "info", "warning", "error"});
+     }},
     {{"STEM_SIGNING_ALGORITHM", "hmac-sha256", "How jobs are signed: hmac-sha256 or ed25519."},
-     [](Config& c, const std::string& v) { c.signing.algorithm = one_of(lower(trimmed(v)), {"hmac-sha256", "ed25519"}); }},
-    {{"STEM_SIGNING_KEYS", "", "Keys of hmac-sha256, ID:BASE64 separated by commas; with it, unsigned jobs are not run.", true},
+     [](Config& c, const std::string& v) {
+       c.signing.algorithm = one_of(lower(trimmed(v)), {"hmac-sha256", "ed25519"});
+     }},
+    {{"STEM_SIGNING_KEYS", "",
+      "Keys of hmac-sha256, ID:BASE64 separated by commas; with it, unsigned jobs are not run.", true},
      [](Config& c, const std::string& v) { c.signing.keys = signing_keys_from(v, 0); }},
-    {{"STEM_SIGNING_ACTIVE_KEY", "", "The id of the key that jobs are signed with; jobs signed with the others run, too."},
+    {{"STEM_SIGNING_ACTIVE_KEY", "",
+      "The id of the key that jobs are signed with; jobs signed with the others run, too."},
      [](Config& c, const std::string& v) { c.signing.active_key = trimmed(v); }},
-    {{"STEM_SIGNING_PUBLIC_KEYS", "", "Public keys of ed25519, ID:BASE64; with it, unsigned jobs are not run.", true},
+    {{"STEM_SIGNING_PUBLIC_KEYS", "",
+      "Public keys of ed25519, ID:BASE64; with it, unsigned jobs are not run.", true},
      [](Config& c, const std::string& v) { c.signing.public_keys = signing_keys_from(v, 32); }},
-    {{"STEM_SIGNING_PRIVATE_KEYS", "", "Private keys of ed25519, ID:BASE64; without it jobs are only verified.", true},
+    {{"STEM_SIGNING_PRIVATE_KEYS", "",
+      "Private keys of ed25519, ID:BASE64; without it jobs are only verified.", true},
      [](Config& c, const std::string& v) { c.signing.private_keys = signing_keys_from(v, 32); }},
-    {{"STEM_TLS_CA_CERT", "the system's authorities", "PEM file of the authorities that a server's certificate must come from."},
+    {{"STEM_TLS_CA_CERT", "the system's authorities",
+      "PEM file of the authorities that a server's certificate must come from."},
      [](Config& c, const std::string& v) { c.tls.ca_cert = v; }},
     {{"STEM_TLS_CLIENT_CERT", "", "PEM file of the certificate that is shown to servers, with its chain."},
      [](Config& c, const std::string& v) { c.tls.client_cert = v; }},
     {{"STEM_TLS_CLIENT_KEY", "", "PEM file of its key."},
      [](Config& c, const std::string& v) { c.tls.client_key = v; }},
-    {{"STEM_TLS_ALLOW_INSECURE", "false", "true, 1 or yes: any server is taken for the right one; for debugging only."},
+    {{"STEM_TLS_ALLOW_INSECURE", "false",
+      "true, 1 or yes: any server is taken for the right one; for debugging only."},
      [](Config& c, const std::string& v) {
        // Nothing but these turns it on; and nobody shall wonder whether a word of theirs did.
        const auto word = one_of(v, {"true", "1", "yes", "false", "0", "no"});
@@ -187,30 +216,44 @@ constexpr Key keys[] = {
      }},
     {{"STEM_SCHEDULE_STORE_URL", "the broker's", "Where schedules are kept."},
      [](Config& c, const std::string& v) { c.schedule_store_url = v; }},
-    {{"STEM_SCHEDULE_FILE", "", "A file that `stem schedule` works on instead of a store; no scheduler reads it."},
+    {{"STEM_SCHEDULE_FILE", "",
+      "A file that `stem schedule` works on instead of a store; no scheduler reads it."},
      [](Config& c, const std::string& v) { c.schedule_file = v; }},
     {{"STEM_SCHEDULER_CATCH_UP", "last", "Which runs that were missed are made up for: none, last or all."},
-     [](Config& c, const std::string& v) { c.catch_up = one_of(v, {"none", "last", "all"}); }},
+     [](Config& c, const std::string& v) {
+       c.catch_up = one_of(v, {"none", "last", "all"});
+     }},
     {{"STEM_SCHEDULER_GRACE", "1m", "A run that is later than this, beside its jitter, was missed."},
      [](Config& c, const std::string& v) { c.misfire_grace = length(v, {}); }},
-    {{"STEM_SCHEDULER_LOCK_PERIOD", "15s", "The scheduler that leads renews its lock three times in so long; another takes over within two."},
+    {{"STEM_SCHEDULER_LOCK_PERIOD", "15s",
+      "The scheduler that leads renews its lock three times in so long; another takes over within two."},
      [](Config& c, const std::string& v) { c.scheduler_lock_period = length(v, seconds{1}); }},
-    {{"STEM_SUPERVISOR", "auto", "What manages the nodes of `stem worker multi`: systemd, start-stop-daemon or auto."},
-     [](Config& c, const std::string& v) { c.supervisor = one_of(v, {"systemd", "start-stop-daemon", "auto"}); }},
+    {{"STEM_SUPERVISOR", "auto",
+      "What manages the nodes of `stem worker multi`: systemd, start-stop-daemon or auto."},
+     [](Config& c, const std::string& v) {
+       c.supervisor = one_of(v, {"systemd", "start-stop-daemon", "auto"});
+     }},
     {{"STEMD_NODES", "", "Nodes of `stem worker multi` where none are named, separated by blanks."},
      [](Config& c, const std::string& v) { c.nodes = names(v, " \t\n"); }},
     {{"STEM_WORKER_NODES", "", "As STEMD_NODES, which wins."},
      [](Config& c, const std::string& v) { c.nodes = c.nodes.empty() ? names(v, " \t\n") : c.nodes; }},
     // Read where they are needed: the first before everything else, the others by `multi`.
-    {{"STEM_ENV_FILE", "", "Environment files to read first, separated by blanks; one that is missing is skipped."}, nullptr},
-    {{"STEMD_USER", "", "Whom workers run as that root starts with `stem worker multi` without systemd."}, nullptr},
+    {{"STEM_ENV_FILE", "",
+      "Environment files to read first, separated by blanks; one that is missing is skipped."},
+     nullptr},
+    {{"STEMD_USER", "", "Whom workers run as that root starts with `stem worker multi` without systemd."},
+     nullptr},
     {{"STEMD_GROUP", "", "Their group, where it is not the user's own."}, nullptr},
-    {{"STEM_WORKER_INDEX", "", "Set for the program of STEM_WORKER_COMMAND: the index of the process in its node."}, nullptr},
+    {{"STEM_WORKER_INDEX", "",
+      "Set for the program of STEM_WORKER_COMMAND: the index of the process in its node."},
+     nullptr},
     {{"STEM_WORKER_HOST", "", "Set for the program of STEM_WORKER_COMMAND: the name of the host."}, nullptr},
 };
 
 /// Each address may hold a password; other secrets say so in their row.
-bool is_secret(const Setting& setting) { return setting.secret || setting.name.ends_with("_URL"); }
+bool is_secret(const Setting& setting) {
+  return setting.secret || setting.name.ends_with("_URL");
+}
 
 }  // namespace
 
@@ -218,7 +261,8 @@ Config Config::from(const Environment& environment) {
   Config config;
   for (const auto& [setting, read] : keys) {
     const auto found = environment.find(std::string(setting.name));
-    if (!read || found == environment.end() || found->second.find_first_not_of(" \t") == std::string::npos) continue;
+    if (!read || found == environment.end() || found->second.find_first_not_of(" \t") == std::string::npos)
+      continue;
     try {
       read(config, found->second);
     } catch (const Error& accepted) {
@@ -232,7 +276,8 @@ Config Config::from(const Environment& environment) {
   config.tls.validate();
   if (config.hard_time_limit > Duration::zero() && config.soft_time_limit > config.hard_time_limit)
     throw Error(Exit::config, "STEM_TASK_SOFT_TIME_LIMIT (" + format_duration(config.soft_time_limit) +
-                                  ") must not be above STEM_TASK_TIME_LIMIT (" + format_duration(config.hard_time_limit) + ")");
+                                  ") must not be above STEM_TASK_TIME_LIMIT (" +
+                                  format_duration(config.hard_time_limit) + ")");
   return config;
 }
 
@@ -266,10 +311,12 @@ void SigningConfig::validate() const {
                       : !hmac                 ? "STEM_SIGNING_ALGORITHM"
                                               : nullptr;
     if (set)
-      refuse(std::string(set) + " is set, but " + list + ", which the algorithm " + algorithm + " takes, is not; set it, or unset all of STEM_SIGNING_*");
+      refuse(std::string(set) + " is set, but " + list + ", which the algorithm " + algorithm +
+             " takes, is not; set it, or unset all of STEM_SIGNING_*");
     return;
   }
-  if (hmac && active_key.empty()) refuse(list + " is set, but STEM_SIGNING_ACTIVE_KEY is not; name the key that signs");
+  if (hmac && active_key.empty())
+    refuse(list + " is set, but STEM_SIGNING_ACTIVE_KEY is not; name the key that signs");
   const auto& signing = hmac ? keys : private_keys;
   if (!active_key.empty() && !signing.empty() && !signing.contains(active_key))
     refuse("STEM_SIGNING_ACTIVE_KEY='" + printable(active_key) + "': no key of that id is in " +
@@ -279,7 +326,8 @@ void SigningConfig::validate() const {
 void TlsConfig::validate() const {
   if (client_cert.empty() == client_key.empty()) return;
   const bool lone_key = client_cert.empty();
-  throw Error(Exit::config, std::string(lone_key ? "STEM_TLS_CLIENT_KEY" : "STEM_TLS_CLIENT_CERT") + " is set, but " +
+  throw Error(Exit::config, std::string(lone_key ? "STEM_TLS_CLIENT_KEY" : "STEM_TLS_CLIENT_CERT") +
+                                " is set, but " +
                                 (lone_key ? "STEM_TLS_CLIENT_CERT" : "STEM_TLS_CLIENT_KEY") +
                                 " is not; a client's certificate takes both: set it, too, or unset both");
 }
@@ -302,7 +350,8 @@ std::vector<std::string> unknown_settings(const Environment& environment) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
     const auto near = nearest(name, known);
     warnings.push_back("unknown variable " + printable(name) + " is ignored" +
-                       (near.empty() ? "; `man stem.env` lists the known ones" : "; did you mean " + std::string(near) + "?"));
+                       (near.empty() ? "; `man stem.env` lists the known ones"
+                                     : "; did you mean " + std::string(near) + "?"));
   }
   return warnings;
 }

@@ -12,7 +12,9 @@ namespace {
 constexpr const char* request_name = "__stem.control__";
 constexpr const char* reply_name = "__stem.control.reply__";
 
-[[noreturn]] void refuse(const std::string& why) { throw Error(Exit::data, why); }
+[[noreturn]] void refuse(const std::string& why) {
+  throw Error(Exit::data, why);
+}
 
 std::string text_in(const Json& args, const char* key) {
   const auto found = args.find(key);
@@ -39,7 +41,9 @@ Envelope message(const char* name, const char* header, const std::string& channe
 
 }  // namespace
 
-std::string control_channel(const std::string& name_space) { return name_space + ".control.broadcast"; }
+std::string control_channel(const std::string& name_space) {
+  return name_space + ".control.broadcast";
+}
 std::string control_channel(const std::string& name_space, const std::string& node) {
   return name_space + ".control.worker." + node;
 }
@@ -72,7 +76,8 @@ ControlRequest control_request_from(const Envelope& envelope) {
   request.type = text_in(envelope.args, "type");
   request.payload = object_in(envelope.args, "payload");
   const auto targets = envelope.args.find("targets");
-  if (targets == envelope.args.end() || !targets->is_array() || targets->empty()) refuse("its targets are no list of nodes");
+  if (targets == envelope.args.end() || !targets->is_array() || targets->empty())
+    refuse("its targets are no list of nodes");
   for (const auto& target : *targets) {
     if (!target.is_string()) refuse("its targets are no list of nodes");
     if (target == "*") {
@@ -109,7 +114,8 @@ ControlReply control_reply_from(const Envelope& envelope) {
   reply.payload = object_in(envelope.args, "payload");
   if (text_in(envelope.args, "status") != "ok") {
     const auto error = object_in(envelope.args, "error");
-    reply.error = error.value("message", Json()).is_string() ? error.at("message").get<std::string>() : "it gives no reason";
+    reply.error = error.value("message", Json()).is_string() ? error.at("message").get<std::string>()
+                                                             : "it gives no reason";
   }
   return reply;
 }

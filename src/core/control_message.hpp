@@ -6,18 +6,20 @@
 
 namespace stem {
 
-/// What a worker is told or asked, and what it answers: docs/control-plane.md. Messages travel as envelopes, so that they
-/// are signed as jobs are, and each names its channel as its queue, so that one that is copied to another channel, or
-/// into a queue of jobs, is not believed there.
+/// What a worker is told or asked, and what it answers: docs/control-plane.md. Messages travel as envelopes,
+/// so that they are signed as jobs are, and each names its channel as its queue, so that one that is copied
+/// to another channel, or into a queue of jobs, is not believed there.
 
-/// The channel on which all workers of a namespace listen, that of one node, and that of the answers to one request.
+/// The channel on which all workers of a namespace listen, that of one node, and that of the answers to one
+/// request.
 std::string control_channel(const std::string& name_space);
 std::string control_channel(const std::string& name_space, const std::string& node);
 std::string control_reply_channel(const std::string& name_space, const std::string& request);
 
 struct ControlRequest {
-  std::string id{};    ///< a name; also of the channel for answers
-  std::string type{};  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown, watch
+  std::string id{};  ///< a name; also of the channel for answers
+  std::string
+      type{};  ///< ping, stats, inspect, revoke, queue_pause, queue_resume, queue_status, shutdown, watch
   std::vector<std::string> targets;  ///< nodes; empty = all
   Json payload = Json::object();
   WallTime issued{};
@@ -42,7 +44,8 @@ ControlReply control_reply_from(const Envelope& envelope);
 
 /// Nothing that is said to workers or by them is longer.
 inline constexpr std::size_t longest_control_message = 1 << 20;
-/// Nothing is obeyed that claims to hold for longer: who remembers what was done already must be able to forget.
+/// Nothing is obeyed that claims to hold for longer: who remembers what was done already must be able to
+/// forget.
 inline constexpr std::chrono::hours longest_control_life{1};
 
 }  // namespace stem

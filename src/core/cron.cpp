@@ -16,15 +16,16 @@ struct Names {
   std::vector<std::string_view> words;
 };
 const Names no_names{0, {}};
-const Names month_names{1, {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}};
+const Names month_names{1,
+                        {"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"}};
 const Names weekday_names{0, {"sun", "mon", "tue", "wed", "thu", "fri", "sat"}};
 
 struct Shortcut {
   std::string_view word, line;
 };
-constexpr Shortcut shortcuts[] = {{"@yearly", "0 0 1 1 *"},   {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"},
-                                  {"@weekly", "0 0 * * 0"},   {"@daily", "0 0 * * *"},    {"@midnight", "0 0 * * *"},
-                                  {"@hourly", "0 * * * *"}};
+constexpr Shortcut shortcuts[] = {
+    {"@yearly", "0 0 1 1 *"}, {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"}, {"@weekly", "0 0 * * 0"},
+    {"@daily", "0 0 * * *"},  {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"}};
 
 std::string lower(std::string_view text) {
   std::string small(text);
@@ -63,8 +64,10 @@ struct Field {
     const auto [rest, error] = std::from_chars(word.data(), end, value);
     if (word.empty()) refuse("a number is missing");
     if (error != std::errc{} || rest != end)
-      refuse("'" + printable(word) + "' is not a number" + (names.words.empty() ? "" : " or a name of three letters"));
-    if (value < low || value > high) refuse(std::to_string(value) + " is out of range; it must be " + range());
+      refuse("'" + printable(word) + "' is not a number" +
+             (names.words.empty() ? "" : " or a name of three letters"));
+    if (value < low || value > high)
+      refuse(std::to_string(value) + " is out of range; it must be " + range());
     return value;
   }
 
@@ -86,10 +89,13 @@ struct Field {
       const auto dash = base.find('-');
       from = number(base.substr(0, dash));
       // `5/15` goes on to the end, as in every cron that knows it.
-      to = dash != std::string_view::npos ? number(base.substr(dash + 1)) : slash != std::string_view::npos ? high : from;
+      to = dash != std::string_view::npos    ? number(base.substr(dash + 1))
+           : slash != std::string_view::npos ? high
+                                             : from;
       if (to < from)
-        refuse("range " + std::string(base) + " runs backwards; write it as two, such as " + std::to_string(from) + "-" +
-               std::to_string(high) + "," + std::to_string(low) + "-" + std::to_string(to));
+        refuse("range " + std::string(base) + " runs backwards; write it as two, such as " +
+               std::to_string(from) + "-" + std::to_string(high) + "," + std::to_string(low) + "-" +
+               std::to_string(to));
     }
     const int by = slash == std::string_view::npos ? 1 : step(item.substr(slash + 1));
     std::vector<int> values;
@@ -120,8 +126,9 @@ void fill(std::bitset<N>& bits, const std::vector<int>& values, int low, int hig
   for (int value = low; values.empty() && value <= high; ++value) bits.set(static_cast<std::size_t>(value));
   for (const int value : values) {
     if (value < low || value > high)
-      throw Error(Exit::data, std::string(title) + ": " + std::to_string(value) + " is out of range; it must be " +
-                                  std::to_string(low) + " to " + std::to_string(high));
+      throw Error(Exit::data, std::string(title) + ": " + std::to_string(value) +
+                                  " is out of range; it must be " + std::to_string(low) + " to " +
+                                  std::to_string(high));
     bits.set(static_cast<std::size_t>(value));
   }
 }
@@ -143,13 +150,16 @@ ClockPattern ClockPattern::cron(std::string_view line) {
     for (const auto& shortcut : shortcuts)
       if (words.size() == 1 && words[0] == shortcut.word) expanded = shortcut.line;
     if (expanded == line)
-      throw Error(Exit::data, "cron line '" + printable(line) + "': there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly "
-                              "and @annually; a scheduler has no @reboot");
+      throw Error(Exit::data, "cron line '" + printable(line) +
+                                  "': there are @hourly, @daily, @midnight, @weekly, @monthly, @yearly "
+                                  "and @annually; a scheduler has no @reboot");
   }
   auto fields = split(expanded, " \t");
   if (fields.size() != 5 && fields.size() != 6)
-    throw Error(Exit::data, "cron line '" + printable(line) + "' has " + std::to_string(fields.size()) +
-                                " fields; it takes 5 (minute hour day-of-month month day-of-week), or 6 with the seconds first");
+    throw Error(
+        Exit::data,
+        "cron line '" + printable(line) + "' has " + std::to_string(fields.size()) +
+            " fields; it takes 5 (minute hour day-of-month month day-of-week), or 6 with the seconds first");
   if (fields.size() == 5) fields.insert(fields.begin(), "0");
 
   ClockPattern pattern;
@@ -170,10 +180,12 @@ ClockPattern ClockPattern::cron(std::string_view line) {
     if (const auto hash = item.find('#'); hash != std::string::npos) {
       const auto day = static_cast<std::size_t>(weekdays.number(std::string_view(item).substr(0, hash)) % 7);
       const auto which = item.substr(hash + 1);
-      if (which.size() != 1 || which[0] < '1' || which[0] > '5') weekdays.refuse("after # comes which one of the month, 1 to 5");
+      if (which.size() != 1 || which[0] < '1' || which[0] > '5')
+        weekdays.refuse("after # comes which one of the month, 1 to 5");
       pattern.nth_weekdays_[static_cast<std::size_t>(which[0] - '0')].set(day);
     } else if (item.size() > 1 && item.ends_with('l')) {
-      pattern.last_weekdays_.set(static_cast<std::size_t>(weekdays.number(std::string_view(item).substr(0, item.size() - 1)) % 7));
+      pattern.last_weekdays_.set(
+          static_cast<std::size_t>(weekdays.number(std::string_view(item).substr(0, item.size() - 1)) % 7));
     } else if (item == "l") {
       weekdays.refuse("L needs a weekday here, such as 5L for the last Friday of the month");
     } else {
@@ -262,8 +274,8 @@ std::optional<LocalTime> ClockPattern::first(LocalTime from) const {
 std::optional<WallTime> next_in(const TimeZone& zone, const ClockPattern& pattern, WallTime after) {
   constexpr Duration instant{1};
   auto stretch = zone.at(after + instant);
-  // Zones that change twice a year for ever have thousands of stretches to the year 9999, and a run in each; those that
-  // are left after 400 years can be no more than a handful.
+  // Zones that change twice a year for ever have thousands of stretches to the year 9999, and a run in each;
+  // those that are left after 400 years can be no more than a handful.
   for (auto from = after + instant;;) {
     const auto before = zone.at(stretch.begin - instant).offset;
     const auto here = stretch.offset;
@@ -284,7 +296,8 @@ std::optional<WallTime> next_in(const TimeZone& zone, const ClockPattern& patter
     const auto run = WallTime{match->time_since_epoch() - here};
     if (run < stretch.end) return run;
     from = stretch.end;
-    // A long way off: go there at once. The run is at least as far as the match seen with any offset, less a day.
+    // A long way off: go there at once. The run is at least as far as the match seen with any offset, less a
+    // day.
     const auto far = run - std::chrono::days{2};
     if (far > from) from = far;
     if (from >= WallTime{sys_days{year{9990} / 1 / 1}}) return std::nullopt;

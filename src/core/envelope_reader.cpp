@@ -11,7 +11,9 @@
 namespace stem {
 namespace {
 
-[[noreturn]] void malformed(const std::string& why) { throw Error(Exit::data, "malformed envelope: " + why); }
+[[noreturn]] void malformed(const std::string& why) {
+  throw Error(Exit::data, "malformed envelope: " + why);
+}
 
 /// A JSON value, from the events of a parser.
 class JsonTree {
@@ -38,8 +40,8 @@ class JsonTree {
   std::vector<Json*> open_;  // containers do not move while one inside them is open
 };
 
-/// Takes an envelope out of the events of nlohmann-json's parser. A third of the cost of a tree of the whole text, of
-/// which only `args` and `meta` are wanted as trees.
+/// Takes an envelope out of the events of nlohmann-json's parser. A third of the cost of a tree of the whole
+/// text, of which only `args` and `meta` are wanted as trees.
 class EnvelopeReader {
  public:
   Envelope read(std::string_view wire) {
@@ -52,11 +54,16 @@ class EnvelopeReader {
 
   bool null() { return tree_ ? tree_->scalar(nullptr), true : in_headers() ? bad_header() : is_inside(); }
   bool boolean(bool value) { return tree_ ? tree_->scalar(value), true : wrong(); }
-  bool number_integer(Json::number_integer_t value) { return tree_ ? tree_->scalar(value), true : integer(value); }
-  bool number_unsigned(Json::number_unsigned_t value) {
-    return tree_ ? tree_->scalar(value), true : integer(static_cast<std::int64_t>(std::min<std::uint64_t>(value, INT64_MAX)));
+  bool number_integer(Json::number_integer_t value) {
+    return tree_ ? tree_->scalar(value), true : integer(value);
   }
-  bool number_float(Json::number_float_t value, const std::string&) { return tree_ ? tree_->scalar(value), true : wrong(); }
+  bool number_unsigned(Json::number_unsigned_t value) {
+    return tree_ ? tree_->scalar(value),
+           true  : integer(static_cast<std::int64_t>(std::min<std::uint64_t>(value, INT64_MAX)));
+  }
+  bool number_float(Json::number_float_t value, const std::string&) {
+    return tree_ ? tree_->scalar(value), true : wrong();
+  }
   bool binary(Json::binary_t&) { return wrong(); }
 
   bool string(std::string& value) {
@@ -64,12 +71,23 @@ class EnvelopeReader {
     if (in_headers()) return envelope_.headers[header_] = std::move(value), true;
     if (depth_ != 1) return is_inside();
     switch (key_) {
-      case Key::id: envelope_.id = std::move(value); break;
-      case Key::name: envelope_.name = std::move(value); break;
-      case Key::queue: envelope_.queue = std::move(value); break;
-      case Key::enqueued_at: envelope_.enqueued_at = parse_time(value); break;
-      case Key::not_before: envelope_.not_before = parse_time(value); break;
-      default: return wrong();
+      case Key::id:
+        envelope_.id = std::move(value);
+        break;
+      case Key::name:
+        envelope_.name = std::move(value);
+        break;
+      case Key::queue:
+        envelope_.queue = std::move(value);
+        break;
+      case Key::enqueued_at:
+        envelope_.enqueued_at = parse_time(value);
+        break;
+      case Key::not_before:
+        envelope_.not_before = parse_time(value);
+        break;
+      default:
+        return wrong();
     }
     return true;
   }
@@ -84,7 +102,8 @@ class EnvelopeReader {
   bool start_object(std::size_t) {
     deeper();
     if (tree_) return tree_->start(Json::object()), true;
-    if (depth_ != 2) return in_headers() ? bad_header() : true;  // the envelope itself, or what nobody asks for
+    if (depth_ != 2)
+      return in_headers() ? bad_header() : true;  // the envelope itself, or what nobody asks for
     if (key_ == Key::args || key_ == Key::meta) {
       has_args_ |= key_ == Key::args;
       tree_.emplace(key_ == Key::args ? envelope_.args : envelope_.meta).start(Json::object());
@@ -107,7 +126,21 @@ class EnvelopeReader {
   bool parse_error(std::size_t, const std::string&, const Json::exception&) { return false; }
 
  private:
-  enum class Key { other, id, name, args, headers, enqueued_at, not_before, priority, attempt, max_retries, visibility_timeout, queue, meta };
+  enum class Key {
+    other,
+    id,
+    name,
+    args,
+    headers,
+    enqueued_at,
+    not_before,
+    priority,
+    attempt,
+    max_retries,
+    visibility_timeout,
+    queue,
+    meta
+  };
   struct Spelling {
     const char* name;
     const char* what;
@@ -128,7 +161,8 @@ class EnvelopeReader {
                                            {"meta", "an object"}};
 
   static Key key_called(const std::string& name) {
-    const auto* found = std::find_if(std::begin(spellings) + 1, std::end(spellings), [&](const auto& one) { return name == one.name; });
+    const auto* found = std::find_if(std::begin(spellings) + 1, std::end(spellings),
+                                     [&](const auto& one) { return name == one.name; });
     return found == std::end(spellings) ? Key::other : static_cast<Key>(found - std::begin(spellings));
   }
 
@@ -159,20 +193,28 @@ class EnvelopeReader {
     };
     if (depth_ != 1) return wrong();
     switch (key_) {
-      case Key::priority: envelope_.priority = std::clamp(within(INT32_MIN, INT32_MAX), 0, 9); break;
-      case Key::attempt: envelope_.attempt = within(0, INT32_MAX); break;
-      case Key::max_retries: envelope_.max_retries = within(0, INT32_MAX); break;
+      case Key::priority:
+        envelope_.priority = std::clamp(within(INT32_MIN, INT32_MAX), 0, 9);
+        break;
+      case Key::attempt:
+        envelope_.attempt = within(0, INT32_MAX);
+        break;
+      case Key::max_retries:
+        envelope_.max_retries = within(0, INT32_MAX);
+        break;
       case Key::visibility_timeout:
         within(0, std::int64_t{1} << 50);
         envelope_.visibility_timeout = std::chrono::milliseconds{value};
         break;
-      default: return wrong();
+      default:
+        return wrong();
     }
     return true;
   }
 
   void deeper() {
-    if (++depth_ > deepest_json) malformed("it is nested deeper than " + std::to_string(deepest_json) + " levels");
+    if (++depth_ > deepest_json)
+      malformed("it is nested deeper than " + std::to_string(deepest_json) + " levels");
   }
   bool end() {
     --depth_;
@@ -192,6 +234,8 @@ class EnvelopeReader {
 
 }  // namespace
 
-Envelope envelope_from_wire(std::string_view wire) { return EnvelopeReader().read(wire); }
+Envelope envelope_from_wire(std::string_view wire) {
+  return EnvelopeReader().read(wire);
+}
 
 }  // namespace stem

@@ -28,8 +28,9 @@ std::string new_id(WallTime now) {
 
   std::uint64_t tick, random;
   {
-    // RFC 9562 method 3: the 12 bits after the milliseconds continue the time stamp (1/4096 ms), and a call within
-    // the same tick, or after the clock went back, takes the next one: so ids of one process never sort backwards.
+    // RFC 9562 method 3: the 12 bits after the milliseconds continue the time stamp (1/4096 ms), and a call
+    // within the same tick, or after the clock went back, takes the next one: so ids of one process never
+    // sort backwards.
     const std::lock_guard lock(mutex);
     const auto micros = static_cast<std::uint64_t>(now.time_since_epoch().count());
     tick = (micros / 1000) << 12 | (micros % 1000) * 4096 / 1000;

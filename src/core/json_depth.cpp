@@ -33,6 +33,8 @@ bool text_too_deep(std::string_view text) {
   return false;
 }
 
-bool too_deep(const Json& value) { return deeper_than(value, deepest_json); }
+bool too_deep(const Json& value) {
+  return deeper_than(value, deepest_json);
+}
 
 }  // namespace stem

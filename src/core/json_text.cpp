@@ -12,7 +12,8 @@ void JsonText::begin(std::string_view key) {
 
 JsonText& JsonText::text(std::string_view key, std::string_view value) {
   begin(key);
-  const bool plain = std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
+  const bool plain = std::all_of(value.begin(), value.end(),
+                                 [](char c) { return c >= 0x20 && c < 0x7f && c != '"' && c != '\\'; });
   if (plain) {
     text_ += '"';
     text_ += value;
@@ -23,17 +24,24 @@ JsonText& JsonText::text(std::string_view key, std::string_view value) {
   return *this;
 }
 
-JsonText& JsonText::number(std::string_view key, std::int64_t value) { return raw(key, std::to_string(value)); }
+JsonText& JsonText::number(std::string_view key, std::int64_t value) {
+  return raw(key, std::to_string(value));
+}
 JsonText& JsonText::fraction(std::string_view key, double value) {
   return raw(key, Json(value).dump());
 }
 
-JsonText& JsonText::null(std::string_view key) { return raw(key, "null"); }
-JsonText& JsonText::boolean(std::string_view key, bool value) { return raw(key, value ? "true" : "false"); }
+JsonText& JsonText::null(std::string_view key) {
+  return raw(key, "null");
+}
+JsonText& JsonText::boolean(std::string_view key, bool value) {
+  return raw(key, value ? "true" : "false");
+}
 
 JsonText& JsonText::value(std::string_view key, const Json& value, bool lossy) {
   if (value.is_null()) return null(key);
-  return raw(key, value.dump(-1, ' ', false, lossy ? Json::error_handler_t::replace : Json::error_handler_t::strict));
+  return raw(key, value.dump(-1, ' ', false,
+                             lossy ? Json::error_handler_t::replace : Json::error_handler_t::strict));
 }
 
 JsonText& JsonText::raw(std::string_view key, std::string_view json) {

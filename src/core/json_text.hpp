@@ -9,8 +9,8 @@ namespace stem {
 /// Whether `text` can stand in JSON as it is.
 bool is_utf8(std::string_view text);
 
-/// Writes one JSON object key by key, in the order of the calls: formats whose key order is fixed, at a tenth of the
-/// cost of an ordered tree. Keys are plain ASCII words.
+/// Writes one JSON object key by key, in the order of the calls: formats whose key order is fixed, at a tenth
+/// of the cost of an ordered tree. Keys are plain ASCII words.
 class JsonText {
  public:
   explicit JsonText(std::size_t reserve = 256) { text_.reserve(reserve); }

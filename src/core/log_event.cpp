@@ -5,10 +5,16 @@ namespace {
 thread_local const char* in_force = nullptr;
 }
 
-LogEvent::LogEvent(const char* identity) : outer_(in_force) { in_force = identity; }
+LogEvent::LogEvent(const char* identity) : outer_(in_force) {
+  in_force = identity;
+}
 
-LogEvent::~LogEvent() { in_force = outer_; }
+LogEvent::~LogEvent() {
+  in_force = outer_;
+}
 
-const char* LogEvent::current() { return in_force; }
+const char* LogEvent::current() {
+  return in_force;
+}
 
 }  // namespace stem

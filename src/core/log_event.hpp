@@ -2,8 +2,9 @@
 
 namespace stem {
 
-/// What an entry of the log means to an operator, for the few that call for one. In the journal it becomes MESSAGE_ID=,
-/// which units/stem.catalog explains (`journalctl -x`). Holds for what this thread logs while the object lives.
+/// What an entry of the log means to an operator, for the few that call for one. In the journal it becomes
+/// MESSAGE_ID=, which units/stem.catalog explains (`journalctl -x`). Holds for what this thread logs while
+/// the object lives.
 struct LogEvent {
   // An identity is never given a second meaning. tests/packaging_test.py compares this list with the catalog.
   static constexpr const char* refused_configuration = "26b839ca054b4d5b979d0756463570a7";

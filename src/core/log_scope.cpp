@@ -10,8 +10,12 @@ LogScope::LogScope(const std::string& id, const std::string& name, const std::st
   innermost = this;
 }
 
-LogScope::~LogScope() { innermost = outer_; }
+LogScope::~LogScope() {
+  innermost = outer_;
+}
 
-const LogScope* LogScope::current() { return innermost; }
+const LogScope* LogScope::current() {
+  return innermost;
+}
 
 }  // namespace stem

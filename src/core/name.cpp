@@ -31,7 +31,9 @@ void require_name(std::string_view kind, std::string_view text) {
 void require_node_name(std::string_view text) {
   require_name("node", text);
   if (text == "scheduler")
-    throw Error(Exit::usage, "bad node name 'scheduler': pidfile and control socket of that name are those of `stem scheduler`; choose another");
+    throw Error(Exit::usage,
+                "bad node name 'scheduler': pidfile and control socket of that name are those of `stem "
+                "scheduler`; choose another");
 }
 
 std::string printable(std::string_view text) {

@@ -8,15 +8,55 @@ namespace {
 
 constexpr std::string_view hidden = "***";
 
-/// Parameters whose values are worth reading, and no secret in any database's address: SQLite's, ours, and all of libpq's but
-/// `password` and `sslpassword`. Paths of keys are no keys.
-constexpr std::array harmless = std::to_array<std::string_view>(
-    {"application_name", "busy_timeout", "channel_binding", "client_encoding", "connect_timeout", "db", "dbname",
-     "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives", "keepalives_count",
-     "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts", "namespace", "options", "passfile", "port",
-     "replication", "require_auth", "requirepeer", "requiressl", "schema", "service", "ssl", "ssl_max_protocol_version",
-     "ssl_min_protocol_version", "sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey", "sslmode",
-     "sslnegotiation", "sslrootcert", "sslsni", "synchronous", "target_session_attrs", "tcp_user_timeout", "timeout", "user"});
+/// Parameters whose values are worth reading, and no secret in any database's address: SQLite's, ours, and
+/// all of libpq's but `password` and `sslpassword`. Paths of keys are no keys.
+constexpr std::array harmless = std::to_array<std::string_view>({"application_name",
+                                                                 "busy_timeout",
+                                                                 "channel_binding",
+                                                                 "client_encoding",
+                                                                 "connect_timeout",
+                                                                 "db",
+                                                                 "dbname",
+                                                                 "fallback_application_name",
+                                                                 "gssdelegation",
+                                                                 "gssencmode",
+                                                                 "gsslib",
+                                                                 "host",
+                                                                 "hostaddr",
+                                                                 "keepalives",
+                                                                 "keepalives_count",
+                                                                 "keepalives_idle",
+                                                                 "keepalives_interval",
+                                                                 "krbsrvname",
+                                                                 "load_balance_hosts",
+                                                                 "namespace",
+                                                                 "options",
+                                                                 "passfile",
+                                                                 "port",
+                                                                 "replication",
+                                                                 "require_auth",
+                                                                 "requirepeer",
+                                                                 "requiressl",
+                                                                 "schema",
+                                                                 "service",
+                                                                 "ssl",
+                                                                 "ssl_max_protocol_version",
+                                                                 "ssl_min_protocol_version",
+                                                                 "sslcert",
+                                                                 "sslcertmode",
+                                                                 "sslcompression",
+                                                                 "sslcrl",
+                                                                 "sslcrldir",
+                                                                 "sslkey",
+                                                                 "sslmode",
+                                                                 "sslnegotiation",
+                                                                 "sslrootcert",
+                                                                 "sslsni",
+                                                                 "synchronous",
+                                                                 "target_session_attrs",
+                                                                 "tcp_user_timeout",
+                                                                 "timeout",
+                                                                 "user"});
 
 bool is_scheme_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '+' || c == '.' ||

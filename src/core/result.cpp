@@ -10,7 +10,9 @@ namespace {
 constexpr std::array words{"queued", "running", "succeeded", "failed", "retried", "cancelled"};
 }
 
-const char* to_string(TaskState state) { return words[static_cast<std::size_t>(state)]; }
+const char* to_string(TaskState state) {
+  return words[static_cast<std::size_t>(state)];
+}
 
 TaskState task_state_from(std::string_view word) {
   for (std::size_t i = 0; i < words.size(); ++i)
@@ -51,7 +53,8 @@ Result result_from_wire(std::string_view wire) {
     result.state = task_state_from(json.at("state").get<std::string>());
     result.value = json.value("payload", Json());
     if (const auto error = json.find("error"); error != json.end() && error->is_object())
-      result.failure = Failure{error->value("type", ""), error->value("message", ""), error->value("retryable", true)};
+      result.failure =
+          Failure{error->value("type", ""), error->value("message", ""), error->value("retryable", true)};
     result.meta = json.value("meta", Json::object());
     result.attempt = json.value("attempt", 0);
     return result;

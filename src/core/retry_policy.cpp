@@ -15,7 +15,8 @@ Duration RetryPolicy::delay(int attempt, double random) const {
 void RetryPolicy::validate() const {
   if (base < Duration::zero()) throw Error(Exit::config, "retry base must not be negative");
   if (cap < base)
-    throw Error(Exit::config, "retry cap " + format_duration(cap) + " must not be below its base " + format_duration(base));
+    throw Error(Exit::config,
+                "retry cap " + format_duration(cap) + " must not be below its base " + format_duration(base));
   if (!(factor >= 1.0 && factor <= 100.0)) throw Error(Exit::config, "retry factor must be from 1 to 100");
   if (!(jitter >= 0.0 && jitter <= 1.0)) throw Error(Exit::config, "retry jitter must be from 0 to 1");
 }

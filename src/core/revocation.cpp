@@ -10,7 +10,8 @@ namespace {
 std::string text(const Json& json, const char* key, bool needed = false) {
   const auto found = json.find(key);
   if (found != json.end() && found->is_string()) return found->get<std::string>();
-  if (needed || (found != json.end() && !found->is_null())) throw Error(Exit::data, std::string("its ") + key + " is no text");
+  if (needed || (found != json.end() && !found->is_null()))
+    throw Error(Exit::data, std::string("its ") + key + " is no text");
   return {};
 }
 
@@ -35,14 +36,17 @@ Revocation revocation_from(const Json& json) {
   require_object(json);
   Revocation revocation;
   revocation.job = text(json, "taskId", true);
-  if (revocation.job.empty() || revocation.job.size() > 128) throw Error(Exit::data, "its taskId is no id of a job");
+  if (revocation.job.empty() || revocation.job.size() > 128)
+    throw Error(Exit::data, "its taskId is no id of a job");
   const auto terminate = json.find("terminate");
-  if (terminate != json.end() && !terminate->is_boolean()) throw Error(Exit::data, "its terminate is neither true nor false");
+  if (terminate != json.end() && !terminate->is_boolean())
+    throw Error(Exit::data, "its terminate is neither true nor false");
   revocation.terminate = terminate != json.end() && terminate->get<bool>();
   revocation.reason = text(json, "reason");
   revocation.requester = text(json, "requestedBy");
   revocation.issued = parse_time(text(json, "issuedAt", true));
-  if (const auto expires = text(json, "expiresAt"); !expires.empty()) revocation.expires = parse_time(expires);
+  if (const auto expires = text(json, "expiresAt"); !expires.empty())
+    revocation.expires = parse_time(expires);
   return revocation;
 }
 

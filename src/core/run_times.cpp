@@ -66,7 +66,8 @@ RunTimes RunTimes::from(const Json& list) {
   RunTimes times;
   if (!list.is_array()) return times;
   for (const auto& pair : list) {
-    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_integer() || !pair[1].is_number_integer()) continue;
+    if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_integer() || !pair[1].is_number_integer())
+      continue;
     // A negative one becomes too large.
     const auto number = pair[0].get<std::uint64_t>(), count = pair[1].get<std::uint64_t>();
     if (number >= classes || count > most) continue;

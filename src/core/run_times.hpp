@@ -8,8 +8,8 @@
 
 namespace stem {
 
-/// How long things took, counted in classes of two an octave from 1 µs to 71 minutes: half a kilobyte for any number of
-/// them, and a quantile that is off by a fifth at the most. Version 1 of docs/control-plane.md.
+/// How long things took, counted in classes of two an octave from 1 µs to 71 minutes: half a kilobyte for any
+/// number of them, and a quantile that is off by a fifth at the most. Version 1 of docs/control-plane.md.
 class RunTimes {
  public:
   static constexpr std::size_t classes = 64;

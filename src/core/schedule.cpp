@@ -1,5 +1,5 @@
-#include "core/json_depth.hpp"
 #include "core/schedule.hpp"
+#include "core/json_depth.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -16,7 +16,9 @@ using namespace std::chrono;
 
 constexpr Duration shortest_interval = milliseconds{100};
 
-[[noreturn]] void refuse(const std::string& what) { throw Error(Exit::data, what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(Exit::data, what);
+}
 
 template <class... Ways>
 struct Overloaded : Ways... {
@@ -30,7 +32,8 @@ std::string shown(const Json& value) {
 /// The object form while it is read: each key may be written `startAt` or `start_at`, and must be known.
 class Keys {
  public:
-  Keys(const Json& object, std::string kind, std::initializer_list<std::string_view> known) : kind_(std::move(kind)) {
+  Keys(const Json& object, std::string kind, std::initializer_list<std::string_view> known)
+      : kind_(std::move(kind)) {
     std::vector<std::string_view> all{"kind", "startAt", "endAt"};
     all.insert(all.end(), known);
     for (const auto& [written, value] : object.items()) {
@@ -79,8 +82,9 @@ class Keys {
   double degrees(const std::string& key, double most) const {
     const auto& value = need(key);
     if (!value.is_number() || !(std::abs(value.get<double>()) <= most))
-      refuse("schedule: " + key + " must be a number of degrees from -" + std::to_string(static_cast<int>(most)) + " to " +
-             std::to_string(static_cast<int>(most)) + ", not " + shown(value));
+      refuse("schedule: " + key + " must be a number of degrees from -" +
+             std::to_string(static_cast<int>(most)) + " to " + std::to_string(static_cast<int>(most)) +
+             ", not " + shown(value));
     return value;
   }
   std::vector<int> numbers(const std::string& key) const {
@@ -116,7 +120,8 @@ class Keys {
 };
 
 Interval interval(Duration every) {
-  if (every < shortest_interval) refuse("schedule: an interval must be at least " + format_duration(shortest_interval));
+  if (every < shortest_interval)
+    refuse("schedule: an interval must be at least " + format_duration(shortest_interval));
   return {every};
 }
 
@@ -144,7 +149,8 @@ Schedule Schedule::parse_text(std::string_view text) {
   const auto trimmed = begin == std::string_view::npos ? std::string_view() : text.substr(begin);
   if (trimmed.empty()) refuse("a schedule is empty; write `every:30s` or a cron line such as `0 4 * * *`");
   if (trimmed.starts_with('{')) {
-    if (text_too_deep(trimmed)) refuse("a schedule is nested deeper than " + std::to_string(deepest_json) + " levels");
+    if (text_too_deep(trimmed))
+      refuse("a schedule is nested deeper than " + std::to_string(deepest_json) + " levels");
     const auto object = Json::parse(trimmed, nullptr, false);
     if (object.is_discarded()) refuse("schedule '" + printable(text) + "' is neither JSON nor a cron line");
     return parse(object);
@@ -181,14 +187,17 @@ Schedule Schedule::parse(const Json& spec) {
       schedule.when_ = interval(keys->length("every"));
     }
   } else if (kind == "cron") {
-    keys.emplace(spec, kind, std::initializer_list<std::string_view>{"expression", "secondField", "description"});
+    keys.emplace(spec, kind,
+                 std::initializer_list<std::string_view>{"expression", "secondField", "description"});
     auto line = keys->text("expression");
     if (keys->has("secondField")) line = keys->text("secondField") + " " + line;
     auto times = cron(line);
     if (keys->has("description")) times.description = keys->text("description");
     schedule.when_ = std::move(times);
   } else if (kind == "calendar") {
-    keys.emplace(spec, kind, std::initializer_list<std::string_view>{"months", "weekdays", "monthdays", "hours", "minutes", "seconds"});
+    keys.emplace(spec, kind,
+                 std::initializer_list<std::string_view>{"months", "weekdays", "monthdays", "hours",
+                                                         "minutes", "seconds"});
     ClockTimes times;
     times.form = ClockTimes::Form::calendar;
     times.lists = {keys->numbers("months"), keys->numbers("monthdays"), keys->numbers("weekdays"),
@@ -196,10 +205,14 @@ Schedule Schedule::parse(const Json& spec) {
     times.pattern = ClockPattern::calendar(times.lists);
     schedule.when_ = times;
   } else if (kind == "solar") {
-    keys.emplace(spec, kind, std::initializer_list<std::string_view>{"event", "latitude", "longitude", "offset"});
-    SolarTimes times{solar_event_from(keys->text("event")), {keys->degrees("latitude", 90), keys->degrees("longitude", 180)}, {}};
+    keys.emplace(spec, kind,
+                 std::initializer_list<std::string_view>{"event", "latitude", "longitude", "offset"});
+    SolarTimes times{solar_event_from(keys->text("event")),
+                     {keys->degrees("latitude", 90), keys->degrees("longitude", 180)},
+                     {}};
     if (keys->has("offset")) times.offset = keys->length("offset");
-    if (times.offset > hours{24} || times.offset < hours{-24}) refuse("schedule: a solar offset is a day at the most");
+    if (times.offset > hours{24} || times.offset < hours{-24})
+      refuse("schedule: a solar offset is a day at the most");
     schedule.when_ = times;
   } else if (kind == "clocked") {
     keys.emplace(spec, kind, std::initializer_list<std::string_view>{"runAt"});
@@ -207,7 +220,8 @@ Schedule Schedule::parse(const Json& spec) {
   } else {
     const auto near = nearest(kind, {"interval", "cron", "calendar", "solar", "clocked"});
     refuse("unknown kind of schedule '" + printable(kind) + "'" +
-           (near.empty() ? "; there are interval, cron, calendar, solar and clocked" : "; did you mean " + std::string(near) + "?"));
+           (near.empty() ? "; there are interval, cron, calendar, solar and clocked"
+                         : "; did you mean " + std::string(near) + "?"));
   }
   schedule.start_at_ = keys->maybe_time("startAt");
   schedule.end_at_ = keys->maybe_time("endAt");
@@ -218,7 +232,9 @@ Schedule Schedule::parse(const Json& spec) {
 
 Json Schedule::to_json() const {
   auto object = std::visit(Overloaded{
-                               [](const Interval& one) { return Json{{"kind", "interval"}, {"every", format_duration(one.every)}}; },
+                               [](const Interval& one) {
+                                 return Json{{"kind", "interval"}, {"every", format_duration(one.every)}};
+                               },
                                [](const ClockTimes& one) {
                                  if (one.form == ClockTimes::Form::cron) {
                                    Json line{{"kind", "cron"}, {"expression", one.cron}};
@@ -245,7 +261,9 @@ Json Schedule::to_json() const {
                                  if (one.offset != Duration{}) object["offset"] = format_duration(one.offset);
                                  return object;
                                },
-                               [](const Once& one) { return Json{{"kind", "clocked"}, {"runAt", format_time(one.at)}}; },
+                               [](const Once& one) {
+                                 return Json{{"kind", "clocked"}, {"runAt", format_time(one.at)}};
+                               },
                            },
                            when_);
   if (start_at_) object["startAt"] = format_time(*start_at_);
@@ -254,24 +272,25 @@ Json Schedule::to_json() const {
 }
 
 std::string Schedule::text() const {
-  auto line = std::visit(Overloaded{
-                             [](const Interval& one) { return "every " + format_duration(one.every); },
-                             [this](const ClockTimes& one) {
-                               if (one.form == ClockTimes::Form::cron) return one.cron;
-                               auto lists = to_json();
-                               for (const char* key : {"kind", "startAt", "endAt"}) lists.erase(key);
-                               return "calendar " + lists.dump();
-                             },
-                             [](const SolarTimes& one) {
-                               const auto at = "@" + Json(one.place.latitude).dump() + "," + Json(one.place.longitude).dump();
-                               const auto moved = one.offset == Duration{} ? ""
-                                                  : one.offset > Duration{} ? " +" + format_duration(one.offset)
-                                                                            : " " + format_duration(one.offset);
-                               return std::string(to_string(one.event)) + " " + at + moved;
-                             },
-                             [](const Once& one) { return "once " + format_time(one.at); },
-                         },
-                         when_);
+  auto line = std::visit(
+      Overloaded{
+          [](const Interval& one) { return "every " + format_duration(one.every); },
+          [this](const ClockTimes& one) {
+            if (one.form == ClockTimes::Form::cron) return one.cron;
+            auto lists = to_json();
+            for (const char* key : {"kind", "startAt", "endAt"}) lists.erase(key);
+            return "calendar " + lists.dump();
+          },
+          [](const SolarTimes& one) {
+            const auto at = "@" + Json(one.place.latitude).dump() + "," + Json(one.place.longitude).dump();
+            const auto moved = one.offset == Duration{}  ? ""
+                               : one.offset > Duration{} ? " +" + format_duration(one.offset)
+                                                         : " " + format_duration(one.offset);
+            return std::string(to_string(one.event)) + " " + at + moved;
+          },
+          [](const Once& one) { return "once " + format_time(one.at); },
+      },
+      when_);
   if (start_at_) line += " from " + format_time(*start_at_);
   if (end_at_) line += " until " + format_time(*end_at_);
   return line;
@@ -285,21 +304,22 @@ std::optional<WallTime> Schedule::next(WallTime after, const TimeZone& zone, Wal
 }
 
 std::optional<WallTime> Schedule::next_of(WallTime after, const TimeZone& zone, WallTime origin) const {
-  return std::visit(Overloaded{
-                        [&](const Interval& one) -> std::optional<WallTime> {
-                          const auto first = start_at_ ? *start_at_ : origin + one.every;
-                          if (after < first) return first;
-                          return first + ((after - first) / one.every + 1) * one.every;
-                        },
-                        [&](const ClockTimes& one) { return next_in(zone, one.pattern, after); },
-                        [&](const SolarTimes& one) {
-                          auto slot = next_solar(one.event, one.place, after - one.offset);
-                          if (slot) *slot += one.offset;
-                          return slot;
-                        },
-                        [&](const Once& one) { return one.at > after ? std::optional(one.at) : std::nullopt; },
-                    },
-                    when_);
+  return std::visit(
+      Overloaded{
+          [&](const Interval& one) -> std::optional<WallTime> {
+            const auto first = start_at_ ? *start_at_ : origin + one.every;
+            if (after < first) return first;
+            return first + ((after - first) / one.every + 1) * one.every;
+          },
+          [&](const ClockTimes& one) { return next_in(zone, one.pattern, after); },
+          [&](const SolarTimes& one) {
+            auto slot = next_solar(one.event, one.place, after - one.offset);
+            if (slot) *slot += one.offset;
+            return slot;
+          },
+          [&](const Once& one) { return one.at > after ? std::optional(one.at) : std::nullopt; },
+      },
+      when_);
 }
 
 Duration jitter_of(std::string_view name, WallTime slot, Duration spread) {
@@ -308,6 +328,8 @@ Duration jitter_of(std::string_view name, WallTime slot, Duration spread) {
   return Duration{static_cast<std::int64_t>(hash % static_cast<std::uint64_t>(spread.count() + 1))};
 }
 
-std::string slot_id(std::string_view name, WallTime slot) { return std::string(name) + "@" + format_time(slot); }
+std::string slot_id(std::string_view name, WallTime slot) {
+  return std::string(name) + "@" + format_time(slot);
+}
 
 }  // namespace stem

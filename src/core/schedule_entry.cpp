@@ -13,9 +13,13 @@ namespace {
 
 constexpr std::size_t longest_name = 90;
 
-[[noreturn]] void refuse(const std::string& what) { throw Error(Exit::data, what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw Error(Exit::data, what);
+}
 
-std::string shown(const Json& value) { return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace)); }
+std::string shown(const Json& value) {
+  return printable(value.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
 
 std::string text_of(const std::string& key, const Json& value) {
   if (!value.is_string()) refuse(key + " must be text, not " + shown(value));
@@ -29,7 +33,8 @@ bool flag_of(const std::string& key, const Json& value) {
 
 int whole_of(const std::string& key, const Json& value, int low, int high) {
   if (!value.is_number_integer() || value < low || value > high)
-    refuse(key + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) + ", not " + shown(value));
+    refuse(key + " must be a whole number from " + std::to_string(low) + " to " + std::to_string(high) +
+           ", not " + shown(value));
   return value;
 }
 
@@ -41,7 +46,9 @@ Json object_of(const std::string& key, const Json& value) {
 
 std::string name_of(const std::string& key, const Json& value) {
   auto name = text_of(key, value);
-  if (!is_name(name)) refuse(key + " '" + printable(name) + "' must be of A-Z a-z 0-9 _ . : - and start with a letter or a digit");
+  if (!is_name(name))
+    refuse(key + " '" + printable(name) +
+           "' must be of A-Z a-z 0-9 _ . : - and start with a letter or a digit");
   return name;
 }
 
@@ -73,33 +80,52 @@ const Key keys[] = {
     {"name", "id",
      [](ScheduleEntry& e, const std::string& key, const Json& v) {
        e.name = name_of(key, v);
-       if (e.name.size() > longest_name) refuse(key + " is longer than " + std::to_string(longest_name) + " characters");
+       if (e.name.size() > longest_name)
+         refuse(key + " is longer than " + std::to_string(longest_name) + " characters");
      }},
-    {"task", "taskName", [](ScheduleEntry& e, const std::string& key, const Json& v) { e.task = name_of(key, v); }},
-    {"queue", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.queue = name_of(key, v); }},
-    {"schedule", "spec", [](ScheduleEntry& e, const std::string&, const Json& v) { e.schedule = Schedule::parse(v); }},
+    {"task", "taskName",
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.task = name_of(key, v); }},
+    {"queue", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.queue = name_of(key, v); }},
+    {"schedule", "spec",
+     [](ScheduleEntry& e, const std::string&, const Json& v) { e.schedule = Schedule::parse(v); }},
     {"timezone", nullptr,
-     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.zone = TimeZone::named(text_of(key, v)); }},
-    {"args", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.args = object_of(key, v); }},
-    {"kwargs", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.meta["kwargs"] = object_of(key, v); }},
-    {"meta", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.meta.update(object_of(key, v)); }},
-    {"priority", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.priority = whole_of(key, v, 0, 9); }},
+     [](ScheduleEntry& e, const std::string& key, const Json& v) {
+       e.zone = TimeZone::named(text_of(key, v));
+     }},
+    {"args", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.args = object_of(key, v); }},
+    {"kwargs", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.meta["kwargs"] = object_of(key, v); }},
+    {"meta", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.meta.update(object_of(key, v)); }},
+    {"priority", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.priority = whole_of(key, v, 0, 9); }},
     {"maxRetries", nullptr,
-     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.max_retries = whole_of(key, v, 0, 1000000); }},
-    {"enabled", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.enabled = flag_of(key, v); }},
-    {"runOnce", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.run_once = flag_of(key, v); }},
+     [](ScheduleEntry& e, const std::string& key, const Json& v) {
+       e.max_retries = whole_of(key, v, 0, 1000000);
+     }},
+    {"enabled", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.enabled = flag_of(key, v); }},
+    {"runOnce", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.run_once = flag_of(key, v); }},
     {"jitter", "jitterMs",
      [](ScheduleEntry& e, const std::string& key, const Json& v) {
-       e.jitter = key == "jitter" ? length_of(key, v) : std::chrono::milliseconds{whole_of(key, v, 0, 2'000'000'000)};
+       e.jitter = key == "jitter" ? length_of(key, v)
+                                  : std::chrono::milliseconds{whole_of(key, v, 0, 2'000'000'000)};
      }},
-    {"expireAt", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.expire_at = time_of(key, v); }},
+    {"expireAt", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.expire_at = time_of(key, v); }},
 };
 
 /// What the book adds.
 const Key kept[] = {
-    {"since", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.since = time_of(key, v); }},
-    {"createdAt", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.created_at = time_of(key, v); }},
-    {"updatedAt", nullptr, [](ScheduleEntry& e, const std::string& key, const Json& v) { e.updated_at = time_of(key, v); }},
+    {"since", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.since = time_of(key, v); }},
+    {"createdAt", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.created_at = time_of(key, v); }},
+    {"updatedAt", nullptr,
+     [](ScheduleEntry& e, const std::string& key, const Json& v) { e.updated_at = time_of(key, v); }},
 };
 
 const Key* find(std::string_view name, bool stored) {
@@ -121,7 +147,8 @@ ScheduleEntry read(const Json& object, bool stored, bool* says_enabled) {
       std::vector<std::string_view> known;
       for (const auto& one : keys) known.push_back(one.name);
       const auto near = nearest(name, known);
-      refuse("unknown key '" + printable(name) + "'" + (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
+      refuse("unknown key '" + printable(name) + "'" +
+             (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
     }
     if (std::find(seen.begin(), seen.end(), key) != seen.end())
       refuse(std::string(key->name) + " is there twice, also as " + (key->alias ? key->alias : key->name));
@@ -150,7 +177,8 @@ std::optional<WallTime> ScheduleEntry::next_slot(WallTime after) const {
   return slot && expire_at && *slot >= *expire_at ? std::nullopt : slot;
 }
 
-Envelope ScheduleEntry::job(WallTime slot, WallTime now, const std::string& default_queue, int default_max_retries) const {
+Envelope ScheduleEntry::job(WallTime slot, WallTime now, const std::string& default_queue,
+                            int default_max_retries) const {
   Envelope job;
   job.id = slot_id(name, slot);
   job.name = task;
@@ -167,10 +195,15 @@ Envelope ScheduleEntry::job(WallTime slot, WallTime now, const std::string& defa
   return job;
 }
 
-ScheduleEntry schedule_entry_from(const Json& object, bool* says_enabled) { return read(object, false, says_enabled); }
+ScheduleEntry schedule_entry_from(const Json& object, bool* says_enabled) {
+  return read(object, false, says_enabled);
+}
 
 Json to_json(const ScheduleEntry& entry) {
-  Json object{{"name", entry.name}, {"task", entry.task}, {"schedule", entry.schedule.to_json()}, {"enabled", entry.enabled}};
+  Json object{{"name", entry.name},
+              {"task", entry.task},
+              {"schedule", entry.schedule.to_json()},
+              {"enabled", entry.enabled}};
   if (!entry.queue.empty()) object["queue"] = entry.queue;
   if (entry.zone.name() != "UTC") object["timezone"] = entry.zone.name();
   if (!entry.args.empty()) object["args"] = entry.args;
@@ -200,15 +233,21 @@ ScheduleEntry schedule_entry_from_wire(std::string_view wire) {
   if (text_too_deep(wire)) refuse("the stored schedule is nested too deep");
   const auto object = Json::parse(wire, nullptr, false);
   if (object.is_discarded() || !object.is_object()) refuse("the stored schedule is not a JSON object");
-  if (object.value("v", Json()) != 1) refuse("the stored schedule is of version " + shown(object.value("v", Json())) + "; this Stem reads version 1");
+  if (object.value("v", Json()) != 1)
+    refuse("the stored schedule is of version " + shown(object.value("v", Json())) +
+           "; this Stem reads version 1");
   return read(object, true, nullptr);
 }
 
 Json to_json(const ScheduleRun& run) {
   const auto time = [](const std::optional<WallTime>& at) { return at ? Json(format_time(*at)) : Json(); };
-  return {{"since", time(run.since)}, {"slot", time(run.slot)},   {"lastRunAt", time(run.last_run)},
-          {"lastSlot", time(run.last_slot)}, {"driftMs", static_cast<double>(run.drift.count()) / 1000},
-          {"runs", run.runs},         {"misfires", run.misfires},
+  return {{"since", time(run.since)},
+          {"slot", time(run.slot)},
+          {"lastRunAt", time(run.last_run)},
+          {"lastSlot", time(run.last_slot)},
+          {"driftMs", static_cast<double>(run.drift.count()) / 1000},
+          {"runs", run.runs},
+          {"misfires", run.misfires},
           {"error", run.error.empty() ? Json() : Json(run.error)}};
 }
 

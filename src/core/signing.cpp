@@ -30,7 +30,9 @@ std::string why_not_signing(const SigningConfig& config) {
 
 }  // namespace
 
-std::optional<PayloadSigner> PayloadSigner::maybe(const Config& config) { return maybe(config.signing); }
+std::optional<PayloadSigner> PayloadSigner::maybe(const Config& config) {
+  return maybe(config.signing);
+}
 
 std::optional<PayloadSigner> PayloadSigner::maybe(const SigningConfig& config) {
   config.validate();
@@ -46,19 +48,24 @@ std::optional<PayloadSigner> PayloadSigner::maybe(const SigningConfig& config) {
   keys->list = "STEM_SIGNING_PUBLIC_KEYS";
   for (const auto& [id, key] : config.public_keys) keys->known.emplace(id, ed25519_public_key(key));
   for (const auto& [id, key] : config.private_keys)
-    if (const auto half = config.public_keys.find(id); half != config.public_keys.end() && half->second != ed25519_public_of(key))
-      throw Error(Exit::config, "signing key " + id + ": STEM_SIGNING_PRIVATE_KEYS and STEM_SIGNING_PUBLIC_KEYS hold halves of "
-                                "different keys; what is signed so nobody could verify");
+    if (const auto half = config.public_keys.find(id);
+        half != config.public_keys.end() && half->second != ed25519_public_of(key))
+      throw Error(Exit::config, "signing key " + id +
+                                    ": STEM_SIGNING_PRIVATE_KEYS and STEM_SIGNING_PUBLIC_KEYS hold halves of "
+                                    "different keys; what is signed so nobody could verify");
   keys->why_not = why_not_signing(config);
   if (keys->why_not.empty()) keys->signing = ed25519_private_key(config.private_keys.at(config.active_key));
   return PayloadSigner(std::move(keys));
 }
 
-bool PayloadSigner::can_sign() const { return keys_->signing != nullptr; }
+bool PayloadSigner::can_sign() const {
+  return keys_->signing != nullptr;
+}
 
 void PayloadSigner::sign(Envelope& envelope) const {
   if (!keys_->signing)
-    throw Error(Exit::config, "job " + printable(envelope.name) + " is not enqueued, for it cannot be signed: " + keys_->why_not +
+    throw Error(Exit::config, "job " + printable(envelope.name) +
+                                  " is not enqueued, for it cannot be signed: " + keys_->why_not +
                                   "; set it, or unset STEM_SIGNING_* everywhere to go without signatures");
   const auto signature = to_base64(keys_->signing->sign(signing_text(envelope)));
   envelope.headers[signature_header] = signature;
@@ -76,7 +83,9 @@ std::optional<SignatureFault> PayloadSigner::verify(const Envelope& envelope) co
   if (id.empty()) return SignatureFault{"it does not say with which key it is signed", ""};
   const auto key = keys_->known.find(id);
   if (key == keys_->known.end())
-    return SignatureFault{"it is signed with the key '" + printable(id) + "', which " + keys_->list + " does not have", printable(id)};
+    return SignatureFault{
+        "it is signed with the key '" + printable(id) + "', which " + keys_->list + " does not have",
+        printable(id)};
   const auto signature = from_base64(text);
   if (!signature) return SignatureFault{"its signature is not base64", id};
   try {
@@ -85,7 +94,8 @@ std::optional<SignatureFault> PayloadSigner::verify(const Envelope& envelope) co
     if (error.code() != Exit::data) throw;
     return SignatureFault{error.what(), id};
   }
-  return SignatureFault{"it was changed after it was signed, or signed with another key of the id '" + id + "'", id};
+  return SignatureFault{
+      "it was changed after it was signed, or signed with another key of the id '" + id + "'", id};
 }
 
 }  // namespace stem

@@ -9,13 +9,16 @@ namespace {
 
 [[noreturn]] void failed(const char* what) {
   signing_library().ERR_clear_error();
-  throw Error(Exit::software, std::string("OpenSSL cannot ") + what + "; a provider may be missing: see openssl.cnf(5)");
+  throw Error(Exit::software,
+              std::string("OpenSSL cannot ") + what + "; a provider may be missing: see openssl.cnf(5)");
 }
 
 const unsigned char* bytes(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
 }
-unsigned char* bytes(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
+unsigned char* bytes(std::string& text) {
+  return reinterpret_cast<unsigned char*>(text.data());
+}
 
 struct Free {
   void operator()(EVP_MAC* mac) const { signing_library().EVP_MAC_free(mac); }
@@ -45,7 +48,8 @@ class HmacKey : public SigningKey {
     std::string signature(size, '\0');
     std::size_t length = 0;
     if (!context || crypto_.EVP_MAC_update(context.get(), bytes(text), text.size()) != 1 ||
-        crypto_.EVP_MAC_final(context.get(), bytes(signature), &length, signature.size()) != 1 || length != size)
+        crypto_.EVP_MAC_final(context.get(), bytes(signature), &length, signature.size()) != 1 ||
+        length != size)
       failed("make an HMAC");
     return signature;
   }
@@ -63,7 +67,8 @@ class HmacKey : public SigningKey {
 class Ed25519Key : public SigningKey {
  public:
   Ed25519Key(std::string_view raw, bool is_private) : is_private_(is_private) {
-    if (raw.size() != 32) throw Error(Exit::config, "an Ed25519 key has 32 bytes, not " + std::to_string(raw.size()));
+    if (raw.size() != 32)
+      throw Error(Exit::config, "an Ed25519 key has 32 bytes, not " + std::to_string(raw.size()));
     const auto make = is_private ? crypto_.EVP_PKEY_new_raw_private_key : crypto_.EVP_PKEY_new_raw_public_key;
     key_.reset(make(EVP_PKEY_ED25519, nullptr, bytes(raw), raw.size()));
     if (!key_) failed("take an Ed25519 key");
@@ -75,7 +80,8 @@ class Ed25519Key : public SigningKey {
     std::string signature(size, '\0');
     std::size_t length = signature.size();
     if (!context || crypto_.EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1 ||
-        crypto_.EVP_DigestSign(context.get(), bytes(signature), &length, bytes(text), text.size()) != 1 || length != size)
+        crypto_.EVP_DigestSign(context.get(), bytes(signature), &length, bytes(text), text.size()) != 1 ||
+        length != size)
       failed("sign with Ed25519");
     return signature;
   }
@@ -84,7 +90,8 @@ class Ed25519Key : public SigningKey {
     const Handle<EVP_MD_CTX> context(crypto_.EVP_MD_CTX_new());
     if (!context || crypto_.EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key_.get()) != 1)
       failed("verify with Ed25519");
-    const bool right = crypto_.EVP_DigestVerify(context.get(), bytes(signature), signature.size(), bytes(text), text.size()) == 1;
+    const bool right = crypto_.EVP_DigestVerify(context.get(), bytes(signature), signature.size(),
+                                                bytes(text), text.size()) == 1;
     if (!right) crypto_.ERR_clear_error();
     return right;
   }
@@ -106,9 +113,17 @@ class Ed25519Key : public SigningKey {
 
 }  // namespace
 
-std::unique_ptr<SigningKey> hmac_sha256_key(std::string_view key) { return std::make_unique<HmacKey>(key); }
-std::unique_ptr<SigningKey> ed25519_public_key(std::string_view raw) { return std::make_unique<Ed25519Key>(raw, false); }
-std::unique_ptr<SigningKey> ed25519_private_key(std::string_view raw) { return std::make_unique<Ed25519Key>(raw, true); }
-std::string ed25519_public_of(std::string_view raw_private) { return Ed25519Key(raw_private, true).public_half(); }
+std::unique_ptr<SigningKey> hmac_sha256_key(std::string_view key) {
+  return std::make_unique<HmacKey>(key);
+}
+std::unique_ptr<SigningKey> ed25519_public_key(std::string_view raw) {
+  return std::make_unique<Ed25519Key>(raw, false);
+}
+std::unique_ptr<SigningKey> ed25519_private_key(std::string_view raw) {
+  return std::make_unique<Ed25519Key>(raw, true);
+}
+std::string ed25519_public_of(std::string_view raw_private) {
+  return Ed25519Key(raw_private, true).public_half();
+}
 
 }  // namespace stem

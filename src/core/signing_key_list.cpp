@@ -9,7 +9,8 @@ namespace stem {
 namespace {
 
 [[noreturn]] void refuse(std::size_t number, const std::string& why) {
-  throw Error(Exit::config, "a list of ID:BASE64, separated by commas; entry " + std::to_string(number) + " " + why);
+  throw Error(Exit::config,
+              "a list of ID:BASE64, separated by commas; entry " + std::to_string(number) + " " + why);
 }
 
 }  // namespace
@@ -32,7 +33,8 @@ std::map<std::string, std::string> signing_keys_from(std::string_view list, std:
     if (!key) refuse(number, "has a key that is not base64 with its padding");
     if (key->empty()) refuse(number, "has an empty key");
     if (bytes && key->size() != bytes)
-      refuse(number, "has a key of " + std::to_string(key->size()) + " bytes, where " + std::to_string(bytes) + " are needed");
+      refuse(number, "has a key of " + std::to_string(key->size()) + " bytes, where " +
+                         std::to_string(bytes) + " are needed");
     const auto [known, fresh] = keys.emplace(id, *key);
     if (!fresh && known->second != *key) refuse(number, "has the id of an earlier one, and another key");
   }

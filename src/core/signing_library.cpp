@@ -22,12 +22,13 @@ std::string last_error() {
 SigningLibrary load() {
   void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (!handle)
-    throw Error(Exit::config, "signing takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" + last_error() +
-                                  "); install it (Debian: libssl3), or unset STEM_SIGNING_*");
+    throw Error(Exit::config, "signing takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" +
+                                  last_error() + "); install it (Debian: libssl3), or unset STEM_SIGNING_*");
   SigningLibrary library{};
   const auto find = [&](auto& function, const char* name) {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-    if (!function) throw Error(Exit::config, std::string(file) + " lacks what signing takes: " + last_error());
+    if (!function)
+      throw Error(Exit::config, std::string(file) + " lacks what signing takes: " + last_error());
   };
 #define STEM_FIND(name) find(library.name, #name)
   STEM_FIND(CRYPTO_memcmp);

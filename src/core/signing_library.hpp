@@ -6,9 +6,9 @@
 
 namespace stem {
 
-/// The functions of OpenSSL's libcrypto that signing and unique keys take, by their own names. The library is loaded by the first
-/// call of signing_library(), and stays: a process that neither signs nor verifies does without its 1 to 2 ms at the
-/// start and its 0.4 MiB of private memory.
+/// The functions of OpenSSL's libcrypto that signing and unique keys take, by their own names. The library is
+/// loaded by the first call of signing_library(), and stays: a process that neither signs nor verifies does
+/// without its 1 to 2 ms at the start and its 0.4 MiB of private memory.
 struct SigningLibrary {
   decltype(&::CRYPTO_memcmp) CRYPTO_memcmp;
   decltype(&::ERR_clear_error) ERR_clear_error;

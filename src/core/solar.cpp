@@ -30,12 +30,20 @@ constexpr Moment moments[] = {
     {SolarEvent::dusk_astronomical, "dusk_astronomical", 108, 1},
 };
 
-const Moment& moment_of(SolarEvent event) { return moments[static_cast<std::size_t>(event)]; }
+const Moment& moment_of(SolarEvent event) {
+  return moments[static_cast<std::size_t>(event)];
+}
 
 constexpr double radians = std::numbers::pi / 180;
-double sin_of(double degrees) { return std::sin(degrees * radians); }
-double cos_of(double degrees) { return std::cos(degrees * radians); }
-double tan_of(double degrees) { return std::tan(degrees * radians); }
+double sin_of(double degrees) {
+  return std::sin(degrees * radians);
+}
+double cos_of(double degrees) {
+  return std::cos(degrees * radians);
+}
+double tan_of(double degrees) {
+  return std::tan(degrees * radians);
+}
 
 /// Where the sun stands at one instant.
 struct Sun {
@@ -48,23 +56,28 @@ struct Sun {
     const double anomaly = 357.52911 + century * (35999.05029 - century * 0.0001537);
     const double eccentricity = 0.016708634 - century * (0.000042037 + century * 0.0000001267);
     const double centre = sin_of(anomaly) * (1.914602 - century * (0.004817 + century * 0.000014)) +
-                          sin_of(2 * anomaly) * (0.019993 - century * 0.000101) + sin_of(3 * anomaly) * 0.000289;
+                          sin_of(2 * anomaly) * (0.019993 - century * 0.000101) +
+                          sin_of(3 * anomaly) * 0.000289;
     const double node = 125.04 - 1934.136 * century;
     const double longitude = mean_longitude + centre - 0.00569 - 0.00478 * sin_of(node);
-    const double mean_obliquity = 23 + (26 + (21.448 - century * (46.815 + century * (0.00059 - century * 0.001813))) / 60) / 60;
+    const double mean_obliquity =
+        23 + (26 + (21.448 - century * (46.815 + century * (0.00059 - century * 0.001813))) / 60) / 60;
     const double obliquity = mean_obliquity + 0.00256 * cos_of(node);
     declination = std::asin(sin_of(obliquity) * sin_of(longitude)) / radians;
     const double y = tan_of(obliquity / 2) * tan_of(obliquity / 2);
-    equation_of_time = 4 / radians *
-                       (y * sin_of(2 * mean_longitude) - 2 * eccentricity * sin_of(anomaly) +
-                        4 * eccentricity * y * sin_of(anomaly) * cos_of(2 * mean_longitude) -
-                        0.5 * y * y * sin_of(4 * mean_longitude) - 1.25 * eccentricity * eccentricity * sin_of(2 * anomaly));
+    equation_of_time =
+        4 / radians *
+        (y * sin_of(2 * mean_longitude) - 2 * eccentricity * sin_of(anomaly) +
+         4 * eccentricity * y * sin_of(anomaly) * cos_of(2 * mean_longitude) -
+         0.5 * y * y * sin_of(4 * mean_longitude) - 1.25 * eccentricity * eccentricity * sin_of(2 * anomaly));
   }
 };
 
 }  // namespace
 
-const char* to_string(SolarEvent event) { return moment_of(event).word; }
+const char* to_string(SolarEvent event) {
+  return moment_of(event).word;
+}
 
 SolarEvent solar_event_from(std::string_view word) {
   std::vector<std::string_view> known;
@@ -74,15 +87,18 @@ SolarEvent solar_event_from(std::string_view word) {
   }
   if (word == "solar_noon") return SolarEvent::noon;
   const auto near = nearest(word, known);
-  throw Error(Exit::data, "unknown solar event '" + printable(word) + "'" +
-                              (near.empty() ? "; there are sunrise, noon, sunset, and dawn_civil, dusk_nautical and their like"
-                                            : "; did you mean " + std::string(near) + "?"));
+  throw Error(
+      Exit::data,
+      "unknown solar event '" + printable(word) + "'" +
+          (near.empty() ? "; there are sunrise, noon, sunset, and dawn_civil, dusk_nautical and their like"
+                        : "; did you mean " + std::string(near) + "?"));
 }
 
 std::optional<WallTime> solar_time(SolarEvent event, const Place& place, sys_days date) {
   const auto& moment = moment_of(event);
   const double midnight = static_cast<double>(date.time_since_epoch().count());
-  // Minutes of the UTC day. What the sun does at the event itself decides when that is: three rounds are enough.
+  // Minutes of the UTC day. What the sun does at the event itself decides when that is: three rounds are
+  // enough.
   double minutes = 720 - 4 * place.longitude;
   for (int round = 0; round < 3; ++round) {
     const Sun sun(midnight + minutes / 1440);

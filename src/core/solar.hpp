@@ -32,9 +32,10 @@ struct Place {
   friend bool operator==(const Place&, const Place&) = default;
 };
 
-/// When the event happens at `place` on the solar day around noon of `date` there, to the second. Empty where the sun
-/// does not rise, set or sink so low that day. The equations are those of NOAA's Solar Calculator, after Meeus,
-/// "Astronomical Algorithms"; right to about a minute between the polar circles and from 1800 to 2100.
+/// When the event happens at `place` on the solar day around noon of `date` there, to the second. Empty where
+/// the sun does not rise, set or sink so low that day. The equations are those of NOAA's Solar Calculator,
+/// after Meeus, "Astronomical Algorithms"; right to about a minute between the polar circles and from 1800 to
+/// 2100.
 std::optional<WallTime> solar_time(SolarEvent event, const Place& place, std::chrono::sys_days date);
 
 /// The first one after `after`; empty if there is none within 400 days.

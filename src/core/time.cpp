@@ -19,7 +19,7 @@ struct Unit {
   Duration length;
 };
 // Longest first, as format_duration takes them.
-constexpr std::array units{Unit{"d", days{1}}, Unit{"h", hours{1}}, Unit{"m", minutes{1}},
+constexpr std::array units{Unit{"d", days{1}},    Unit{"h", hours{1}},         Unit{"m", minutes{1}},
                            Unit{"s", seconds{1}}, Unit{"ms", milliseconds{1}}, Unit{"us", microseconds{1}}};
 
 [[noreturn]] void bad_duration(std::string_view text, const char* why) {
@@ -28,7 +28,8 @@ constexpr std::array units{Unit{"d", days{1}}, Unit{"h", hours{1}}, Unit{"m", mi
 }
 
 [[noreturn]] void bad_time(std::string_view text) {
-  throw Error(Exit::data, "'" + printable(text) + "' is not a time; write ISO 8601, such as 2025-01-02T03:04:05Z");
+  throw Error(Exit::data,
+              "'" + printable(text) + "' is not a time; write ISO 8601, such as 2025-01-02T03:04:05Z");
 }
 
 /// Takes exactly `digits` digits off the front of `rest`.
@@ -65,8 +66,12 @@ Duration take_fraction(std::string_view& rest, std::string_view whole) {
 
 }  // namespace
 
-WallTime Clock::wall() const { return time_point_cast<Duration>(system_clock::now()); }
-SteadyTime Clock::steady() const { return steady_clock::now(); }
+WallTime Clock::wall() const {
+  return time_point_cast<Duration>(system_clock::now());
+}
+SteadyTime Clock::steady() const {
+  return steady_clock::now();
+}
 
 const Clock& Clock::system() {
   static const Clock clock;
@@ -118,7 +123,8 @@ std::string format_time(WallTime time) {
   std::string text;
   text.reserve(32);
   const auto put = [&](std::int64_t number, std::int64_t highest_place, char after) {
-    for (auto place = highest_place; place > 0; place /= 10) text += static_cast<char>('0' + number / place % 10);
+    for (auto place = highest_place; place > 0; place /= 10)
+      text += static_cast<char>('0' + number / place % 10);
     if (after) text += after;
   };
   const int year = static_cast<int>(date.year());

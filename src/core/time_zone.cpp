@@ -24,8 +24,8 @@ const fs::path database = "/usr/share/zoneinfo";
 /// Letters, digits and `_+-`, in parts between slashes: so no path leads out of the database.
 bool is_zone_name(std::string_view name) {
   constexpr const char* signs = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/";
-  return !name.empty() && name.size() <= 100 && name.find_first_not_of(signs) == std::string_view::npos && name.front() != '/' &&
-         name.back() != '/';
+  return !name.empty() && name.size() <= 100 && name.find_first_not_of(signs) == std::string_view::npos &&
+         name.front() != '/' && name.back() != '/';
 }
 
 std::optional<std::string> content_of(const fs::path& path) {
@@ -40,9 +40,11 @@ std::optional<std::string> content_of(const fs::path& path) {
 std::string similar(const std::string& name) {
   std::vector<std::string> names;
   std::error_code error;
-  if (!fs::is_directory(database, error)) return ": the system has no zoneinfo database; install the package tzdata";
-  for (fs::recursive_directory_iterator entry(database, fs::directory_options::skip_permission_denied, error), end; !error && entry != end;
-       entry.increment(error)) {
+  if (!fs::is_directory(database, error))
+    return ": the system has no zoneinfo database; install the package tzdata";
+  for (fs::recursive_directory_iterator entry(database, fs::directory_options::skip_permission_denied, error),
+       end;
+       !error && entry != end; entry.increment(error)) {
     auto known = entry->path().lexically_relative(database).string();
     if (known.starts_with("posix/") || known.starts_with("right/") || entry->is_directory(error)) continue;
     if (is_zone_name(known)) names.push_back(std::move(known));
@@ -67,7 +69,8 @@ TimeZone TimeZone::named(const std::string& name) {
     try {
       found = known.emplace(name, std::make_unique<const ZoneFile>(ZoneFile::parse(*bytes))).first;
     } catch (const Error& error) {
-      throw Error(Exit::data, "'" + name + "' is not a time zone that can be read: " + error.what() + "; install tzdata anew");
+      throw Error(Exit::data, "'" + name + "' is not a time zone that can be read: " + error.what() +
+                                  "; install tzdata anew");
     }
   }
   zone.name_ = name;

@@ -17,8 +17,8 @@ struct ZoneStretch {
 
 class ZoneFile;
 
-/// A time zone of the system's zoneinfo, by its IANA name. A small value. The file of a zone is read when it is first named,
-/// and kept; changes that it does not list follow the rule at its end, for ever.
+/// A time zone of the system's zoneinfo, by its IANA name. A small value. The file of a zone is read when it
+/// is first named, and kept; changes that it does not list follow the rule at its end, for ever.
 class TimeZone {
  public:
   /// UTC.

@@ -10,11 +10,15 @@ std::int64_t token_nanos(const RateLimit& limit) {
 }
 
 /// The first microsecond that is not before it.
-WallTime wall_time(std::int64_t nanos) { return WallTime(Duration((nanos + 999) / 1000)); }
+WallTime wall_time(std::int64_t nanos) {
+  return WallTime(Duration((nanos + 999) / 1000));
+}
 
 }  // namespace
 
-Duration TokenBucket::interval(const RateLimit& limit) { return Duration((token_nanos(limit) + 999) / 1000); }
+Duration TokenBucket::interval(const RateLimit& limit) {
+  return Duration((token_nanos(limit) + 999) / 1000);
+}
 
 TokenBucket::Taken TokenBucket::take(const RateLimit& limit, WallTime now, int wanted) {
   const auto token = token_nanos(limit);

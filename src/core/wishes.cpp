@@ -15,7 +15,9 @@ constexpr const char* ttl_key = "stem.resultTtlMs";
 constexpr const char* ignore_key = "stem.ignoreResult";
 constexpr std::int64_t longest_ms = std::int64_t{100} * 366 * 24 * 3600 * 1000;
 
-std::int64_t ms(Duration length) { return duration_cast<milliseconds>(length).count(); }
+std::int64_t ms(Duration length) {
+  return duration_cast<milliseconds>(length).count();
+}
 
 std::optional<Duration> length_in(const Json& object, const char* key) {
   const auto found = object.find(key);
@@ -33,8 +35,8 @@ bool yes(const Json& value) {
   return text == "true" || text == "1" || text == "yes";
 }
 
-/// `backoff`, `jitter`, `defaultDelayMs` and `backoffMaxMs` as other implementations have them; `factor` and `jitterPart`
-/// are Stem's own, and say the same more exactly.
+/// `backoff`, `jitter`, `defaultDelayMs` and `backoffMaxMs` as other implementations have them; `factor` and
+/// `jitterPart` are Stem's own, and say the same more exactly.
 std::optional<RetryPolicy> policy_in(const Json& object) {
   const auto delay = length_in(object, "defaultDelayMs");
   const auto backoff = object.find("backoff");
@@ -81,14 +83,16 @@ Wishes wishes_of(const Envelope& envelope) {
   Wishes wishes;
   const auto& meta = envelope.meta;
   // Most jobs ask for nothing, and this is on every job's way.
-  if (!meta.is_object() || meta.empty() || (meta.size() == 1 && meta.begin().key() == "stem.task")) return wishes;
+  if (!meta.is_object() || meta.empty() || (meta.size() == 1 && meta.begin().key() == "stem.task"))
+    return wishes;
   if (const auto policy = meta.find(policy_key); policy != meta.end() && policy->is_object()) {
     if (const auto asked = policy->find("maxRetries"); asked != policy->end() && asked->is_number_integer())
       wishes.max_retries = static_cast<int>(std::clamp<std::int64_t>(asked->get<std::int64_t>(), 0, 1000000));
     wishes.retry = policy_in(*policy);
   }
   if (const auto expires = meta.find(expires_key); expires != meta.end() && !expires->is_null()) {
-    if (!expires->is_string()) throw Error(Exit::data, "malformed envelope: 'stem.expiresAt' must be an ISO 8601 time");
+    if (!expires->is_string())
+      throw Error(Exit::data, "malformed envelope: 'stem.expiresAt' must be an ISO 8601 time");
     wishes.expires = parse_time(expires->get_ref<const std::string&>());
   }
   if (const auto ttl = length_in(meta, ttl_key); ttl && *ttl > Duration{}) wishes.result_ttl = ttl;

@@ -19,8 +19,8 @@ struct Wishes {
 
 /// Adds them to the envelope's meta. Lengths are kept to the millisecond.
 void put_wishes(Envelope& envelope, const Wishes& wishes);
-/// Throws Error (exit 65) if `stem.expiresAt` is no time: a job that might be too late is not run. Whatever else is not
-/// what it should be was not asked for.
+/// Throws Error (exit 65) if `stem.expiresAt` is no time: a job that might be too late is not run. Whatever
+/// else is not what it should be was not asked for.
 Wishes wishes_of(const Envelope& envelope);
 
 }  // namespace stem

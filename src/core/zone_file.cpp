@@ -12,7 +12,9 @@ using namespace std::chrono;
 constexpr WallTime first_instant{sys_days{year{1} / 1 / 1}};
 constexpr WallTime last_instant{sys_days{year{9999} / 1 / 1}};
 
-[[noreturn]] void refuse(const char* what) { throw Error(Exit::data, std::string("the zone's file ") + what); }
+[[noreturn]] void refuse(const char* what) {
+  throw Error(Exit::data, std::string("the zone's file ") + what);
+}
 
 std::string_view take(std::string_view& rest, std::size_t count) {
   if (rest.size() < count) refuse("is cut off");
@@ -47,7 +49,9 @@ Counts take_header(std::string_view& rest) {
     return static_cast<std::size_t>(value);
   };
   Counts counts{};
-  for (auto* one : {&counts.universal, &counts.standard, &counts.leaps, &counts.changes, &counts.kinds, &counts.letters}) *one = count();
+  for (auto* one :
+       {&counts.universal, &counts.standard, &counts.leaps, &counts.changes, &counts.kinds, &counts.letters})
+    *one = count();
   return counts;
 }
 
@@ -57,7 +61,8 @@ ZoneFile ZoneFile::parse(std::string_view rest) {
   // First comes all of it for those who know 32 bits only.
   take(rest, take_header(rest).bytes(4));
   const auto counts = take_header(rest);
-  const auto times = take(rest, counts.changes * 8), kinds_of = take(rest, counts.changes), kinds = take(rest, counts.kinds * 6);
+  const auto times = take(rest, counts.changes * 8), kinds_of = take(rest, counts.changes),
+             kinds = take(rest, counts.kinds * 6);
   take(rest, counts.bytes(8) - counts.changes * 9 - counts.kinds * 6);
   if (counts.kinds == 0) refuse("is damaged");
   const auto offset_of = [&](std::size_t kind) {
@@ -86,8 +91,9 @@ ZoneStretch ZoneFile::uncut(WallTime time) const {
     // Some files begin with a change before there was a world.
     return WallTime{seconds{std::clamp<std::int64_t>(seconds_of_epoch, -100'000'000'000, 1'000'000'000'000)}};
   };
-  const auto next = std::upper_bound(changes_.begin(), changes_.end(), time,
-                                     [&](WallTime t, const Change& change) { return t < instant(change.at); });
+  const auto next =
+      std::upper_bound(changes_.begin(), changes_.end(), time,
+                       [&](WallTime t, const Change& change) { return t < instant(change.at); });
   const auto begin = next == changes_.begin() ? WallTime::min() : instant(std::prev(next)->at);
   const auto offset = next == changes_.begin() ? first_ : std::prev(next)->offset;
   if (next != changes_.end()) return {begin, instant(next->at), offset};

@@ -10,8 +10,8 @@
 
 namespace stem {
 
-/// The contents of a TZif file, as RFC 9636 has it: the changes of a zone's clocks that were or are foreseen, and the rule
-/// for those that follow.
+/// The contents of a TZif file, as RFC 9636 has it: the changes of a zone's clocks that were or are foreseen,
+/// and the rule for those that follow.
 class ZoneFile {
  public:
   /// Reads version 2 and later. Throws Error (exit 65) for what is none, or is not whole.

@@ -13,8 +13,12 @@ using namespace std::chrono;
 
 namespace {
 
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+constexpr bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+constexpr bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 }  // namespace
 
@@ -47,7 +51,8 @@ class ZoneRule::Reader {
   int number(int low, int high) {
     int value = 0;
     std::size_t digits = 0;
-    for (; digits < rest_.size() && is_digit(rest_[digits]) && value <= high; ++digits) value = value * 10 + (rest_[digits] - '0');
+    for (; digits < rest_.size() && is_digit(rest_[digits]) && value <= high; ++digits)
+      value = value * 10 + (rest_[digits] - '0');
     if (digits == 0 || value < low || value > high) refuse();
     rest_.remove_prefix(digits);
     return value;
@@ -125,12 +130,13 @@ ZoneStretch ZoneRule::at(WallTime time) const {
   const year_month_day date{floor<days>(time)};
   std::size_t count = 0;
   for (auto year = date.year() - years{1}; year <= date.year() + years{1}; ++year) {
-    all[count++] = {changes_->to_summer.in(year) - standard_, summer_};
-    all[count++] = {changes_->to_standard.in(year) - summer_, standard_};
+    all[count++] = {changes_->to_summer.in(year)-standard_, summer_};
+    all[count++] = {changes_->to_standard.in(year)-summer_, standard_};
   }
   // Of two at one instant the later year's counts: so some zones say that it is always summer.
   std::stable_sort(all.begin(), all.end(), [](const Change& a, const Change& b) { return a.at < b.at; });
-  const auto next = std::upper_bound(all.begin(), all.end(), time, [](WallTime t, const Change& change) { return t < change.at; });
+  const auto next = std::upper_bound(all.begin(), all.end(), time,
+                                     [](WallTime t, const Change& change) { return t < change.at; });
   return {std::prev(next)->at, next->at, std::prev(next)->offset};
 }
 

@@ -28,8 +28,9 @@ Finding plain(Finding finding) {
 Finding ask(const Config& config, const std::string& url, Asked asked, std::optional<Duration>& latency) {
   const auto parsed = Url::parse(url);
   if (parsed.scheme == "memory")
-    return Finding::warning("it is kept in the memory of each process: nothing that is enqueued here gets to a worker",
-                            "name a broker that processes share");
+    return Finding::warning(
+        "it is kept in the memory of each process: nothing that is enqueued here gets to a worker",
+        "name a broker that processes share");
   if (parsed.scheme == "sqlite" && access(parsed.location.c_str(), F_OK) != 0 && errno == ENOENT)
     return Finding::ok("it is made by the first who uses it");
   Config one;
@@ -100,12 +101,15 @@ std::vector<Dependency> look_at_dependencies(const Config& config, bool backend,
 
   std::vector<std::future<Dependency>> answers;
   for (const auto& place : places)
-    answers.push_back(std::async(std::launch::async, [&config, place] { return look(config, place.component, place.url, place.asked); }));
+    answers.push_back(std::async(std::launch::async, [&config, place] {
+      return look(config, place.component, place.url, place.asked);
+    }));
   std::vector<std::string> seen;
   for (const auto& place : places) {
     if (std::find(seen.begin(), seen.end(), place.url) != seen.end()) continue;
     seen.push_back(place.url);
-    answers.push_back(std::async(std::launch::async, [&config, place, now] { return look_at_security(config, place.url, now); }));
+    answers.push_back(std::async(std::launch::async,
+                                 [&config, place, now] { return look_at_security(config, place.url, now); }));
   }
   std::vector<Dependency> all;
   for (auto& answer : answers) {
@@ -127,7 +131,9 @@ Json to_json(const std::vector<Dependency>& dependencies, const TlsConfig& tls) 
              {"latencyMs", one.latency ? Json(static_cast<double>(one.latency->count()) / 1000) : Json()}};
     Json context = Json::object();
     if (one.component == "tls")
-      context["tls"] = {{"caCertificate", or_null(tls.ca_cert)}, {"clientCertificate", or_null(tls.client_cert)}, {"allowInsecure", tls.allow_insecure}};
+      context["tls"] = {{"caCertificate", or_null(tls.ca_cert)},
+                        {"clientCertificate", or_null(tls.client_cert)},
+                        {"allowInsecure", tls.allow_insecure}};
     if (!one.finding.fix.empty()) context["hints"] = Json::array({one.finding.fix});
     if (!context.empty()) row["context"] = std::move(context);
     rows.push_back(std::move(row));

@@ -18,8 +18,9 @@ struct Dependency {
   std::optional<Duration> latency;  ///< of one question, on a connection that was open
 };
 
-/// Asks all at once, each within the time limits of its address. Nothing is made: a database that is not there yet is told
-/// of. `backend` = whether result backend and schedule store are asked, too. What is the same as the broker is asked once.
+/// Asks all at once, each within the time limits of its address. Nothing is made: a database that is not
+/// there yet is told of. `backend` = whether result backend and schedule store are asked, too. What is the
+/// same as the broker is asked once.
 std::vector<Dependency> look_at_dependencies(const Config& config, bool backend, WallTime now);
 
 /// The array of `stem health --json`.

@@ -109,11 +109,12 @@ Finding credentials(const Subject& s) {
       break;
     }
     // Of the scheduler only: that a worker does not get it is as it should be.
-    const bool not_for_workers = setting.name == "STEM_SCHEDULE_STORE_URL" || setting.name == "STEM_SIGNING_PRIVATE_KEYS";
+    const bool not_for_workers =
+        setting.name == "STEM_SCHEDULE_STORE_URL" || setting.name == "STEM_SIGNING_PRIVATE_KEYS";
     if (credential == loaded.end() && !stored.empty() && !not_for_workers)
-      all.add(Finding::error(stored + " is there, and the unit does not load it",
-                             "LoadCredential=" + id +
-                                 " in a drop-in; /usr/share/stem/drop-ins/credentials.conf is one"));
+      all.add(Finding::error(
+          stored + " is there, and the unit does not load it",
+          "LoadCredential=" + id + " in a drop-in; /usr/share/stem/drop-ins/credentials.conf is one"));
     if (credential != loaded.end() && credential->path.starts_with('/') &&
         access(credential->path.c_str(), F_OK) != 0 && errno == ENOENT)
       all.add(Finding::error("the unit loads " + id + " from " + credential->path +

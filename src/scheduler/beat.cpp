@@ -19,7 +19,8 @@ constexpr std::size_t published_at_once = 200;  // slots of one schedule in one 
 constexpr Duration longest_rest = hours{1};
 constexpr Duration sweep_every = minutes{10};
 
-/// The last slot up to `end`; `first` is one. In so few steps that a schedule of every second may have been left for years.
+/// The last slot up to `end`; `first` is one. In so few steps that a schedule of every second may have been
+/// left for years.
 WallTime last_slot(const ScheduleEntry& entry, WallTime first, WallTime end) {
   // `last` is a slot, and there is none behind `bound` up to `end`.
   auto last = first;
@@ -91,13 +92,15 @@ void Beat::sweep() {
 void Beat::lead() {
   const bool leads = lock_.hold();
   if (leads && (!leading_ || lock_.term() != term_)) {
-    // Also when the lock ended and is ours again: another may have led in between, and what is known may be old.
+    // Also when the lock ended and is ours again: another may have led in between, and what is known may be
+    // old.
     spdlog::info("leading: this scheduler publishes from now on");
     term_ = lock_.term();
     start_over();
   }
   if (!leads && leading_) {
-    spdlog::warn("no longer leading: {} took over", lock_.holder().empty() ? "another scheduler" : lock_.holder());
+    spdlog::warn("no longer leading: {} took over",
+                 lock_.holder().empty() ? "another scheduler" : lock_.holder());
     forget();
   }
   leading_ = leads;
@@ -116,7 +119,8 @@ void Beat::forget() {
   revision_ = -1;
 }
 
-/// What was to be written may be there, or not: what is stored tells, and what is queued is looked at before it is published.
+/// What was to be written may be there, or not: what is stored tells, and what is queued is looked at before
+/// it is published.
 void Beat::start_over() {
   led_since_ = clock_.wall();
   forget();
@@ -130,7 +134,8 @@ bool Beat::read_news() {
     if (!load_all()) return false;
   } else {
     for (const auto& name : news.changed)
-      load(name, places_.schedules->get(ScheduleBook::entry_key(name)), places_.schedules->get(ScheduleBook::run_key(name)));
+      load(name, places_.schedules->get(ScheduleBook::entry_key(name)),
+           places_.schedules->get(ScheduleBook::run_key(name)));
   }
   // What was written after news() was asked for is news the next time, even if it was read already.
   revision_ = news.revision;
@@ -158,21 +163,27 @@ bool Beat::load_all() {
       if (!more) return true;
     }
   };
-  // Runs first: one that is written by another meanwhile can only be older than what is read here, and is guarded.
-  const bool held = each(ScheduleBook::run_key(""), [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); }) &&
-                    each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
-    const auto run = runs.find(name);
-    load(name, std::move(entry), run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
-  });
+  // Runs first: one that is written by another meanwhile can only be older than what is read here, and is
+  // guarded.
+  const bool held =
+      each(ScheduleBook::run_key(""),
+           [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); }) &&
+      each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
+        const auto run = runs.find(name);
+        load(name, std::move(entry),
+             run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
+      });
   if (!held) {
     forget();
     return false;
   }
-  spdlog::info("{} schedules read in {} ms", items_.size(), duration_cast<milliseconds>(clock_.steady() - began).count());
+  spdlog::info("{} schedules read in {} ms", items_.size(),
+               duration_cast<milliseconds>(clock_.steady() - began).count());
   return true;
 }
 
-void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run) {
+void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry,
+                const std::optional<StoreEntry>& run) {
   drop(name);
   if (!entry || entry->value.empty()) return;  // deleted, or just being so
   auto& item = *items_.emplace(name, Item{entry->value, {}, {}, false}).first;
@@ -206,7 +217,8 @@ void Beat::drop(const std::string& name) {
 bool Beat::fire(WallTime now) {
   const auto options = this->options();
   std::vector<Firing> firings;
-  for (auto next = line_.begin(); next != line_.end() && next->first <= now && firings.size() < fired_at_once; ++next) {
+  for (auto next = line_.begin(); next != line_.end() && next->first <= now && firings.size() < fired_at_once;
+       ++next) {
     auto& item = *items_.find(std::string(next->second));
     try {
       firings.push_back(firing(item, now, options));
@@ -225,12 +237,16 @@ bool Beat::fire(WallTime now) {
     throw;
   }
   // After an outage they may be very many.
-  const auto missed = std::count_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
+  const auto missed =
+      std::count_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
   if (missed > 0) {
-    const auto& one = *std::find_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
-    spdlog::warn("{} missed slots, such as schedule {} since {}; {}", missed == 1 ? "1 schedule" : std::to_string(missed) + " schedules",
-                 one.item->first, format_time(*one.item->second.due),
-                 options.catch_up == CatchUp::none ? "those that are too late do not run" : "the last of each has run");
+    const auto& one =
+        *std::find_if(firings.begin(), firings.end(), [](const Firing& one) { return one.missed; });
+    spdlog::warn("{} missed slots, such as schedule {} since {}; {}",
+                 missed == 1 ? "1 schedule" : std::to_string(missed) + " schedules", one.item->first,
+                 format_time(*one.item->second.due),
+                 options.catch_up == CatchUp::none ? "those that are too late do not run"
+                                                   : "the last of each has run");
   }
   for (auto& firing : firings) {
     auto& item = *firing.item;
@@ -253,7 +269,9 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
       validate(job);
       const auto to = options.routing.destination(job.name, job.headers, job.queue, job.priority);
       // A publication and its bookkeeping are one commit; a message to everyone could not be in it.
-      if (to.to_everyone) throw Error(Exit::config, "task " + job.name + " is routed to the broadcast " + to.name + "; a schedule enqueues into a queue");
+      if (to.to_everyone)
+        throw Error(Exit::config, "task " + job.name + " is routed to the broadcast " + to.name +
+                                      "; a schedule enqueues into a queue");
       job.queue = to.name;
       job.priority = to.priority;
       if (options.signer) options.signer->sign(job);
@@ -266,7 +284,8 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
     } catch (const Error& error) {
       run.error = error.what();
       ++counters_.errors;
-      spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot), error.what());
+      spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot),
+                    error.what());
     }
   };
   run.begin(entry);
@@ -287,7 +306,8 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
       run.slot = passed;
       ++run.misfires;
       firing.missed = true;
-      spdlog::debug("schedule {}: slots from {} to {} were missed", item.first, format_time(*first), format_time(*passed));
+      spdlog::debug("schedule {}: slots from {} to {} were missed", item.first, format_time(*first),
+                    format_time(*passed));
     }
   }
   for (std::size_t count = 0; count < published_at_once; ++count) {
@@ -331,7 +351,8 @@ bool Beat::already_there(const Envelope& job, WallTime due) {
 
 void Beat::tell_next() {
   const auto text = line_.empty() ? std::string()
-                                  : std::string(line_.begin()->second) + " at " + format_time(floor<seconds>(line_.begin()->first));
+                                  : std::string(line_.begin()->second) + " at " +
+                                        format_time(floor<seconds>(line_.begin()->first));
   const std::lock_guard lock(mutex_);
   next_up_ = text;
 }

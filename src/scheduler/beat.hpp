@@ -20,7 +20,7 @@ enum class CatchUp { none, last, all };
 struct BeatOptions {
   std::string title = "scheduler";  ///< for people who ask who leads
   CatchUp catch_up = CatchUp::last;
-  Duration grace = std::chrono::minutes{1};         ///< a slot that is later than this, and its jitter, was missed
+  Duration grace = std::chrono::minutes{1};  ///< a slot that is later than this, and its jitter, was missed
   Duration lock_period = std::chrono::seconds{15};  ///< of the leader's lock; another takes over within two
   int default_max_retries = 3;
   Routing routing{};                      ///< where the jobs of a schedule go, beyond what it says itself
@@ -29,16 +29,18 @@ struct BeatOptions {
 
 /// Publishes what is due. One thread turns it; the counters may be read by any.
 ///
-/// A slot has one job, whose id is made of the schedule's name and the slot. Where the broker can, the job, what is
-/// remembered of it and the check that we still lead are one commit: whenever a scheduler is killed, hangs or loses the
-/// lock, a slot is published once. Where broker and schedule store are two systems, the memory follows the job; the next
-/// leader looks whether a job of that id is queued or has a result before it publishes a slot from before its term.
+/// A slot has one job, whose id is made of the schedule's name and the slot. Where the broker can, the job,
+/// what is remembered of it and the check that we still lead are one commit: whenever a scheduler is killed,
+/// hangs or loses the lock, a slot is published once. Where broker and schedule store are two systems, the
+/// memory follows the job; the next leader looks whether a job of that id is queued or has a result before it
+/// publishes a slot from before its term.
 class Beat {
  public:
   Beat(BeatOptions options, SchedulePlaces places, const Clock& clock = Clock::system());
 
-  /// Does all there is to do now: the lock, the news of the book, the slots that are due. Returns when there is something to do
-  /// next, if nothing happens before. Throws Error as the storage does; then nothing is lost, and it may be called again.
+  /// Does all there is to do now: the lock, the news of the book, the slots that are due. Returns when there
+  /// is something to do next, if nothing happens before. Throws Error as the storage does; then nothing is
+  /// lost, and it may be called again.
   Duration turn();
   /// Gives up the lead.
   void resign() { lock_.release(); }
@@ -61,7 +63,8 @@ class Beat {
   std::string holder() const;
 
  private:
-  /// A schedule that is known. Its stored form is read again when it is due: few are at a time, and there may be very many.
+  /// A schedule that is known. Its stored form is read again when it is due: few are at a time, and there may
+  /// be very many.
   struct Item {
     std::string wire;
     ScheduleRun run;
@@ -84,7 +87,8 @@ class Beat {
   void sweep();
   bool read_news();
   bool load_all();
-  void load(const std::string& name, const std::optional<StoreEntry>& entry, const std::optional<StoreEntry>& run);
+  void load(const std::string& name, const std::optional<StoreEntry>& entry,
+            const std::optional<StoreEntry>& run);
   void line_up(Items::value_type& item, std::optional<WallTime> due);
   void drop(const std::string& name);
   bool fire(WallTime now);

@@ -25,12 +25,14 @@ std::string value_of(const std::string& title, Duration period, WallTime now) {
 LeaderLock::Holder holder_of(const StoreEntry& entry) {
   const auto told = Json::parse(entry.value, nullptr, false);
   const auto part = [&](const char* name) { return told.is_object() ? told.value(name, Json()) : Json(); };
-  LeaderLock::Holder holder{.title = "another scheduler", .since = {}, .period = {}, .version = entry.version};
+  LeaderLock::Holder holder{
+      .title = "another scheduler", .since = {}, .period = {}, .version = entry.version};
   if (const auto title = part("title"); title.is_string()) holder.title = title.get<std::string>();
   if (const auto period = part("periodMs"); period.is_number_unsigned() && period <= longest_period)
     holder.period = milliseconds{period.get<std::int64_t>()};
   try {
-    if (const auto since = part("since"); since.is_string()) holder.since = parse_time(since.get<std::string>());
+    if (const auto since = part("since"); since.is_string())
+      holder.since = parse_time(since.get<std::string>());
   } catch (const Error&) {
     // Not written by us.
   }
@@ -46,7 +48,10 @@ std::optional<LeaderLock::Holder> LeaderLock::holder_in(Store& store) {
 }
 
 LeaderLock::LeaderLock(std::shared_ptr<Store> store, const Clock& clock, std::string title, Duration period)
-    : store_(std::move(store)), clock_(clock), value_(value_of(title, period, clock.wall())), period_(period) {}
+    : store_(std::move(store)),
+      clock_(clock),
+      value_(value_of(title, period, clock.wall())),
+      period_(period) {}
 
 bool LeaderLock::take(std::int64_t expected) {
   const auto now = clock_.steady();
@@ -87,11 +92,15 @@ bool LeaderLock::hold() {
   return false;
 }
 
-bool LeaderLock::certain() const { return leads() && clock_.steady() - renewed_ < period_ * 2 / 3; }
+bool LeaderLock::certain() const {
+  return leads() && clock_.steady() - renewed_ < period_ * 2 / 3;
+}
 
 Duration LeaderLock::next_look() const {
   const auto now = clock_.steady();
-  if (leads()) return doubted_ ? Duration{} : std::max(Duration{}, duration_cast<Duration>(renewed_ + period_ / 3 - now));
+  if (leads())
+    return doubted_ ? Duration{}
+                    : std::max(Duration{}, duration_cast<Duration>(renewed_ + period_ / 3 - now));
   return std::max<Duration>(milliseconds{1}, duration_cast<Duration>(since_ + patience_ - now));
 }
 

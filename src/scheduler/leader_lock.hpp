@@ -9,10 +9,11 @@
 
 namespace stem {
 
-/// Which of several schedulers leads: a value in the store that the leader writes three times in each `period`. Its version
-/// is the fencing token: each write has a higher one, and guard() is refused once another leads. Whoever sees it stay the
-/// same for one of the leader's periods takes over. What a clock says is of no importance, only that it goes on: a clock
-/// that is set, or that is wrong, neither costs nor makes a leader. One thread.
+/// Which of several schedulers leads: a value in the store that the leader writes three times in each
+/// `period`. Its version is the fencing token: each write has a higher one, and guard() is refused once
+/// another leads. Whoever sees it stay the same for one of the leader's periods takes over. What a clock says
+/// is of no importance, only that it goes on: a clock that is set, or that is wrong, neither costs nor makes
+/// a leader. One thread.
 class LeaderLock {
  public:
   /// `title` tells people who holds it: `scheduler on host web, pid 12`.
@@ -37,7 +38,8 @@ class LeaderLock {
   void release();
 
   static constexpr const char* key = "scheduler-leader";
-  /// Who holds a lock, for those who look on. That it holds it still is told by a version that grows within `period`.
+  /// Who holds a lock, for those who look on. That it holds it still is told by a version that grows within
+  /// `period`.
   struct Holder {
     std::string title;
     std::optional<WallTime> since;

@@ -12,8 +12,8 @@ constexpr const char* entry_prefix = "schedule:";
 constexpr const char* run_prefix = "schedule-run:";
 constexpr std::size_t page = 1000;
 constexpr std::size_t most_news = 10'000;
-/// A value that is gone as soon as it is there: so a deletion can be part of a commit. Until then it is empty, which counts as
-/// absent.
+/// A value that is gone as soon as it is there: so a deletion can be part of a commit. Until then it is
+/// empty, which counts as absent.
 constexpr Duration gone_at_once = std::chrono::milliseconds{1};
 
 std::vector<StoreEntry> list_all(Store& store, const std::string& prefix) {
@@ -58,7 +58,8 @@ SchedulePlaces open_schedule_places(const Config& config, const Clock& clock) {
   return places;
 }
 
-ScheduleBook::ScheduleBook(std::shared_ptr<Store> store, const Clock& clock) : store_(std::move(store)), clock_(clock) {}
+ScheduleBook::ScheduleBook(std::shared_ptr<Store> store, const Clock& clock)
+    : store_(std::move(store)), clock_(clock) {}
 
 std::optional<BookedSchedule> ScheduleBook::find(const std::string& name) {
   const auto entry = store_->get(entry_key(name));
@@ -119,7 +120,8 @@ void ScheduleBook::commit(const ScheduleEdit& edit) {
   if (changed.size() <= most_news) told["changed"] = std::move(changed);
   writes.push_back({revision_key, told.dump(), {}});
   if (!store_->put_guarded(writes, {{revision_key, edit.revision}}))
-    throw Error(Exit::try_again, "the schedules were changed by somebody else meanwhile; look at them and try again");
+    throw Error(Exit::try_again,
+                "the schedules were changed by somebody else meanwhile; look at them and try again");
 }
 
 }  // namespace stem

@@ -11,14 +11,15 @@
 
 namespace stem {
 
-/// Where a scheduler works: jobs go to `broker`, schedules are in `schedules`, what became of jobs is in `results`.
+/// Where a scheduler works: jobs go to `broker`, schedules are in `schedules`, what became of jobs is in
+/// `results`.
 struct SchedulePlaces {
   std::shared_ptr<Broker> broker;
   std::shared_ptr<Store> results, schedules;
 };
 
-/// Opens what `config` names. Without STEM_SCHEDULE_STORE_URL, schedules are kept where the jobs are: then jobs and what is
-/// remembered of them are written in one commit. Throws Error as open_storage() does.
+/// Opens what `config` names. Without STEM_SCHEDULE_STORE_URL, schedules are kept where the jobs are: then
+/// jobs and what is remembered of them are written in one commit. Throws Error as open_storage() does.
 SchedulePlaces open_schedule_places(const Config& config, const Clock& clock = Clock::system());
 
 /// A schedule as it is stored.
@@ -37,9 +38,9 @@ struct ScheduleEdit {
   bool empty() const { return put.empty() && remove.empty(); }
 };
 
-/// The schedules in a store, for those who edit and those who run them. Keys, all of version 1 of docs/schedules.md:
-/// `schedule:NAME` what people wrote, `schedule-run:NAME` what became of it, `schedules` the last edit. Thread-safe as far as the
-/// store is. Throws Error as the store does.
+/// The schedules in a store, for those who edit and those who run them. Keys, all of version 1 of
+/// docs/schedules.md: `schedule:NAME` what people wrote, `schedule-run:NAME` what became of it, `schedules`
+/// the last edit. Thread-safe as far as the store is. Throws Error as the store does.
 class ScheduleBook {
  public:
   explicit ScheduleBook(std::shared_ptr<Store> store, const Clock& clock = Clock::system());
@@ -58,8 +59,8 @@ class ScheduleBook {
   };
   News news(std::int64_t known);
 
-  /// All of the edit or nothing, in one commit. Wakes schedulers. Throws Error: 75 if the book was edited since the edit was
-  /// made.
+  /// All of the edit or nothing, in one commit. Wakes schedulers. Throws Error: 75 if the book was edited
+  /// since the edit was made.
   void commit(const ScheduleEdit& edit);
 
   static std::string entry_key(const std::string& name) { return "schedule:" + name; }

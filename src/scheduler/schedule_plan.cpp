@@ -15,7 +15,8 @@ std::string shown(const ScheduleEntry& entry, const Json& object, const std::str
   if (key == "schedule") return entry.schedule.text();
   const auto value = object.value(key, Json());
   if (value.is_null()) return key == "timezone" ? "UTC" : key == "queue" ? "the default" : "none";
-  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return value.is_string() ? value.get<std::string>()
+                           : value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::vector<std::string> differences(const ScheduleEntry& before, const ScheduleEntry& after) {
@@ -42,7 +43,8 @@ bool runs_differently(const ScheduleEntry& before, const ScheduleEntry& after) {
   for (const auto& booked : all) names.push_back(booked.name);
   const auto near = nearest(name, names);
   throw Error(Exit::usage, "there is no schedule '" + printable(name) + "'" +
-                               (near.empty() ? "; `stem schedule list` shows them" : "; did you mean " + std::string(near) + "?"));
+                               (near.empty() ? "; `stem schedule list` shows them"
+                                             : "; did you mean " + std::string(near) + "?"));
 }
 
 std::vector<std::string> unique(std::vector<std::string> names) {
@@ -79,13 +81,14 @@ SchedulePlan plan_apply(ScheduleBook& book, const std::vector<FiledSchedule>& fi
     } else if (found != booked.end()) {
       change = {PlannedChange::Kind::change, entry.name, {"was not readable: " + found->second.error}};
     } else {
-      change.lines = {entry.schedule.text() + (entry.zone.name() == "UTC" ? "" : " " + entry.zone.name()) + ", task " + entry.task +
-                      (entry.enabled ? "" : ", disabled")};
+      change.lines = {entry.schedule.text() + (entry.zone.name() == "UTC" ? "" : " " + entry.zone.name()) +
+                      ", task " + entry.task + (entry.enabled ? "" : ", disabled")};
     }
     if (change.kind != PlannedChange::Kind::keep) plan.edit.put.push_back(std::move(entry));
     plan.changes.push_back(std::move(change));
   }
-  std::sort(plan.changes.begin(), plan.changes.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::sort(plan.changes.begin(), plan.changes.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   return plan;
 }
 
@@ -96,13 +99,15 @@ SchedulePlan plan_removal(ScheduleBook& book, const std::vector<std::string>& na
     const auto found = book.find(name);
     if (!found) unknown(book, name);
     plan.changes.push_back({PlannedChange::Kind::remove, name, {}});
-    if (found->error.empty()) plan.changes.back().lines = {found->entry.schedule.text() + ", task " + found->entry.task};
+    if (found->error.empty())
+      plan.changes.back().lines = {found->entry.schedule.text() + ", task " + found->entry.task};
     plan.edit.remove.push_back(name);
   }
   return plan;
 }
 
-SchedulePlan plan_enabling(ScheduleBook& book, const std::vector<std::string>& names, bool enabled, WallTime now) {
+SchedulePlan plan_enabling(ScheduleBook& book, const std::vector<std::string>& names, bool enabled,
+                           WallTime now) {
   SchedulePlan plan;
   plan.edit.revision = book.revision();
   for (const auto& name : unique(names)) {
@@ -115,7 +120,9 @@ SchedulePlan plan_enabling(ScheduleBook& book, const std::vector<std::string>& n
       entry.updated_at = now;
       if (enabled) entry.since = now;
       change.kind = PlannedChange::Kind::change;
-      change.lines = {over ? "has run, and will run once more" : enabled ? "enabled: false -> true" : "enabled: true -> false"};
+      change.lines = {over      ? "has run, and will run once more"
+                      : enabled ? "enabled: false -> true"
+                                : "enabled: true -> false"};
       plan.edit.put.push_back(std::move(entry));
     }
     plan.changes.push_back(std::move(change));
@@ -127,7 +134,8 @@ BookedSchedule require_schedule(ScheduleBook& book, const std::string& name) {
   auto found = book.find(name);
   if (!found) unknown(book, name);
   if (!found->error.empty())
-    throw Error(Exit::data, "schedule '" + printable(name) + "': " + found->error + "; apply it anew, or delete it");
+    throw Error(Exit::data,
+                "schedule '" + printable(name) + "': " + found->error + "; apply it anew, or delete it");
   return std::move(*found);
 }
 

@@ -22,14 +22,18 @@ std::string host_of_this_process() {
 BeatOptions beat_options(const Config& config, const std::string& node) {
   BeatOptions options;
   options.title = node + " on " + host_of_this_process() + " (pid " + std::to_string(getpid()) + ")";
-  options.catch_up = config.catch_up == "none" ? CatchUp::none : config.catch_up == "all" ? CatchUp::all : CatchUp::last;
+  options.catch_up = config.catch_up == "none"  ? CatchUp::none
+                     : config.catch_up == "all" ? CatchUp::all
+                                                : CatchUp::last;
   options.grace = config.misfire_grace;
   options.lock_period = config.scheduler_lock_period;
   options.routing = routing_of(config).routing;
   options.default_max_retries = config.default_max_retries;
   options.signer = PayloadSigner::maybe(config);
   if (options.signer && !options.signer->can_sign())
-    throw Error(Exit::config, "a scheduler signs the jobs that it publishes, and cannot: set STEM_SIGNING_PRIVATE_KEYS and STEM_SIGNING_ACTIVE_KEY");
+    throw Error(Exit::config,
+                "a scheduler signs the jobs that it publishes, and cannot: set STEM_SIGNING_PRIVATE_KEYS and "
+                "STEM_SIGNING_ACTIVE_KEY");
   return options;
 }
 
@@ -80,7 +84,8 @@ void Scheduler::run() {
       events_.set();
     }
     const auto [key, version] = beat_.watched();
-    link_.ask([&, &key = key, &version = version] { schedules_->await(key, version, std::min(next, recheck)); });
+    link_.ask(
+        [&, &key = key, &version = version] { schedules_->await(key, version, std::min(next, recheck)); });
   }
   if (!link_.broken()) {
     link_.hurry();
@@ -92,7 +97,8 @@ void Scheduler::run() {
 
 void Scheduler::rest(Duration length) {
   std::unique_lock lock(mutex_);
-  stopped_.wait_for(lock, std::clamp<Duration>(length, std::chrono::milliseconds{1}, recheck), [&] { return stopping_.load(); });
+  stopped_.wait_for(lock, std::clamp<Duration>(length, std::chrono::milliseconds{1}, recheck),
+                    [&] { return stopping_.load(); });
 }
 
 }  // namespace stem

@@ -12,15 +12,16 @@
 
 namespace stem {
 
-/// What `config` asks for. `node` is told to people who ask which scheduler leads. Throws Error (exit 78) if jobs are to be
-/// signed and cannot be.
+/// What `config` asks for. `node` is told to people who ask which scheduler leads. Throws Error (exit 78) if
+/// jobs are to be signed and cannot be.
 BeatOptions beat_options(const Config& config, const std::string& node);
 
-/// A Beat on a thread of its own. It sleeps until the next slot is due, or a schedule is changed, or the lock has to be renewed:
-/// for the last it wakes up at least every five seconds. Functions are for one controlling thread and return at once.
+/// A Beat on a thread of its own. It sleeps until the next slot is due, or a schedule is changed, or the lock
+/// has to be renewed: for the last it wakes up at least every five seconds. Functions are for one controlling
+/// thread and return at once.
 ///
-/// What ends each wait: the schedule store's stop_waiting(), called by stop(). A failing store is waited out as BrokerLink
-/// does. If the process dies here, its lock ends and another scheduler takes over where it was.
+/// What ends each wait: the schedule store's stop_waiting(), called by stop(). A failing store is waited out
+/// as BrokerLink does. If the process dies here, its lock ends and another scheduler takes over where it was.
 class Scheduler {
  public:
   Scheduler(BeatOptions options, SchedulePlaces places, const Clock& clock = Clock::system());

@@ -35,11 +35,12 @@ struct ServiceOutputs {
   LogOutput& log;
 };
 
-/// Runs one workload as a good service, on this thread, until it ends: log, pidfile, control socket, readiness,
-/// status and watchdog, and the signals TERM (warm stop; again: harder), INT (soft), QUIT (hard), HUP (reload and
-/// reopen the log). Signals are handled, not blocked: what a handler starts does not inherit that. `make` is called
-/// before any thread exists; start() may start some, which must not take signals away from this one. Once a process.
-/// Returns the exit status. Throws Error for what is wrong before the workload runs, and 75 if the node runs already.
+/// Runs one workload as a good service, on this thread, until it ends: log, pidfile, control socket,
+/// readiness, status and watchdog, and the signals TERM (warm stop; again: harder), INT (soft), QUIT (hard),
+/// HUP (reload and reopen the log). Signals are handled, not blocked: what a handler starts does not inherit
+/// that. `make` is called before any thread exists; start() may start some, which must not take signals away
+/// from this one. Once a process. Returns the exit status. Throws Error for what is wrong before the workload
+/// runs, and 75 if the node runs already.
 int run_service(const ServiceSettings& settings,
                 const std::function<std::unique_ptr<Workload>(ServiceOutputs)>& make);
 

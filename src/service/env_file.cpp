@@ -35,8 +35,8 @@ bool is_variable_name(std::string_view text) {
   return true;
 }
 
-/// The part of a bad name that can be quoted: in `STEM_BROKER_URL: redis://app:password@host?a=b` all up to the last
-/// character is the name.
+/// The part of a bad name that can be quoted: in `STEM_BROKER_URL: redis://app:password@host?a=b` all up to
+/// the last character is the name.
 std::string quotable(const std::string& key) {
   const auto end = key.find_first_of(":/@");
   return end == key.npos ? printable(key) : printable(key.substr(0, end + 1)) + "…";

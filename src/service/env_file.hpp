@@ -32,9 +32,10 @@ struct EnvFile {
 
   /// Throws Error: 66 the file is missing, 77 it may not be read, 78 `FILE:LINE: what is wrong; what to do`.
   static EnvFile read(const std::string& path, WrongLines wrong = WrongLines::refused);
-  /// `name` stands for the file in messages. Throws Error 78, for wrong lines that are skipped only if it concerns the
-  /// whole file.
-  static EnvFile parse(std::string_view text, const std::string& name, WrongLines wrong = WrongLines::refused);
+  /// `name` stands for the file in messages. Throws Error 78, for wrong lines that are skipped only if it
+  /// concerns the whole file.
+  static EnvFile parse(std::string_view text, const std::string& name,
+                       WrongLines wrong = WrongLines::refused);
 
   /// Sets every entry in `environment`, over what is there.
   void apply_to(Environment& environment) const;

@@ -21,7 +21,8 @@ using namespace std::chrono_literals;
 
 constexpr Duration busy_tick = 1s;   // while something goes on that STATUS= shows
 constexpr Duration idle_tick = 15s;  // without a watchdog
-constexpr Duration extension = 15s;  // each EXTEND_TIMEOUT_USEC=, renewed every `renewal` while there is progress
+constexpr Duration extension =
+    15s;  // each EXTEND_TIMEOUT_USEC=, renewed every `renewal` while there is progress
 constexpr Duration renewal = 5s;
 
 std::int64_t ms(Duration length) {

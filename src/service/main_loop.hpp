@@ -16,8 +16,9 @@
 
 namespace stem {
 
-/// One run of one workload: the main loop of a service, and what it knows between two turns. It waits for signals, for
-/// the workload, for the control socket and for the time of its next look, which is never further than the watchdog allows.
+/// One run of one workload: the main loop of a service, and what it knows between two turns. It waits for
+/// signals, for the workload, for the control socket and for the time of its next look, which is never
+/// further than the watchdog allows.
 class MainLoop {
  public:
   /// All of them outlive it.
@@ -26,7 +27,8 @@ class MainLoop {
   /// Until the workload has ended; returns its exit status.
   int run(Workload& workload);
 
-  std::function<void()> on_abandon;  ///< removes the pidfiles, where the process ends with threads that cannot be joined
+  std::function<void()>
+      on_abandon;  ///< removes the pidfiles, where the process ends with threads that cannot be joined
 
  private:
   enum class Phase { starting, running, stopping };

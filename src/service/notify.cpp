@@ -90,7 +90,9 @@ Notify::~Notify() {
   if (fd_ >= 0) close(fd_);
 }
 
-void Notify::leaving(int exit_status, std::string_view status) { leaving(exit_status, errno_of(exit_status), status); }
+void Notify::leaving(int exit_status, std::string_view status) {
+  leaving(exit_status, errno_of(exit_status), status);
+}
 
 void Notify::send(std::string_view message) {
   if (fd_ < 0) return;

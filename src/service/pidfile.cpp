@@ -189,7 +189,8 @@ bool remove_stale_pidfile(const std::string& path) {
   if (!place || fstat(place.get(), &around) != 0) return false;
   const Descriptor file(
       openat(place.get(), name.c_str(), O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1) return false;
+  if (!file || fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1)
+    return false;
   // Who owns the directory could remove the file as well: root does nothing there that they could not.
   const bool theirs = geteuid() == 0 && status.st_uid == around.st_uid;
   if (status.st_uid != geteuid() && !theirs) return false;
@@ -198,7 +199,8 @@ bool remove_stale_pidfile(const std::string& path) {
   lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
   if (fcntl(file.get(), F_OFD_SETLK, &lock) != 0) return false;
-  if (fstatat(place.get(), name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0 || !same_file(status, now)) return false;
+  if (fstatat(place.get(), name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0 || !same_file(status, now))
+    return false;
   return unlinkat(place.get(), name.c_str(), 0) == 0;
 }
 

@@ -50,9 +50,9 @@ struct PidfileState {
 /// Looks without touching. Never throws for what it finds.
 PidfileState read_pidfile(const std::string& path);
 
-/// Removes a pidfile that its dead worker left, and says whether it did. It must hold a number or nothing, be held by
-/// nobody, and be ours; root also removes that of a user from a directory of that very user. All else is let be. Never
-/// throws.
+/// Removes a pidfile that its dead worker left, and says whether it did. It must hold a number or nothing, be
+/// held by nobody, and be ours; root also removes that of a user from a directory of that very user. All else
+/// is let be. Never throws.
 bool remove_stale_pidfile(const std::string& path);
 
 /// The worker that holds a pidfile, as a handle that cannot come to mean another process.

@@ -18,9 +18,11 @@ struct WorkerRun {
   std::optional<std::optional<PayloadSigner>> signer{};
 };
 
-/// Runs Stem's own worker, or the shim of config.command if that is set, as a service on this thread; returns its exit
-/// status. Does not return if handlers still run after a hard stop: then it ends the process with that status.
-/// `environment` is handed on to a foreign program. Throws Error for what is wrong before the worker runs.
-int run_worker_service(const Config& config, const Environment& environment, const Registry& tasks, const WorkerRun& run);
+/// Runs Stem's own worker, or the shim of config.command if that is set, as a service on this thread; returns
+/// its exit status. Does not return if handlers still run after a hard stop: then it ends the process with
+/// that status. `environment` is handed on to a foreign program. Throws Error for what is wrong before the
+/// worker runs.
+int run_worker_service(const Config& config, const Environment& environment, const Registry& tasks,
+                       const WorkerRun& run);
 
 }  // namespace stem

@@ -13,21 +13,28 @@ std::string counted(std::int64_t number, const char* one, const char* many) {
 
 }  // namespace
 
-SchedulerService::SchedulerService(const Config& config, ServiceOutputs outputs, std::function<Config()> reread)
-    : config_(config),
-      outputs_(outputs),
-      reread_(std::move(reread)) {
+SchedulerService::SchedulerService(const Config& config, ServiceOutputs outputs,
+                                   std::function<Config()> reread)
+    : config_(config), outputs_(outputs), reread_(std::move(reread)) {
   auto places = open_schedule_places(config);
   if (!places.broker->publishes_with(*places.schedules))
-    spdlog::warn("jobs and schedules are kept in two systems: what is remembered of a run follows its job, not in one commit with it; "
-                 "unset STEM_SCHEDULE_STORE_URL to have both in one");
+    spdlog::warn(
+        "jobs and schedules are kept in two systems: what is remembered of a run follows its job, not in one "
+        "commit with it; "
+        "unset STEM_SCHEDULE_STORE_URL to have both in one");
   scheduler_ = std::make_unique<Scheduler>(beat_options(config, config.node), std::move(places));
   for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
 }
 
-void SchedulerService::start() { scheduler_->start(); }
-int SchedulerService::event_fd() const { return scheduler_->events().fd(); }
-void SchedulerService::clear_event() { scheduler_->events().clear(); }
+void SchedulerService::start() {
+  scheduler_->start();
+}
+int SchedulerService::event_fd() const {
+  return scheduler_->events().fd();
+}
+void SchedulerService::clear_event() {
+  scheduler_->events().clear();
+}
 
 std::string SchedulerService::status_line() const {
   const auto& beat = scheduler_->beat();
@@ -80,9 +87,11 @@ void SchedulerService::reload() {
   outputs_.log.set_level(fresh.log_level);
   scheduler_->configure(beat_options(fresh, config_.node));
   if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
-      fresh.schedule_store_url != config_.schedule_store_url || fresh.scheduler_lock_period != config_.scheduler_lock_period ||
-      fresh.tls != config_.tls)
-    spdlog::warn("broker, result backend, schedule store, the lock's period and STEM_TLS_* change at the next restart only");
+      fresh.schedule_store_url != config_.schedule_store_url ||
+      fresh.scheduler_lock_period != config_.scheduler_lock_period || fresh.tls != config_.tls)
+    spdlog::warn(
+        "broker, result backend, schedule store, the lock's period and STEM_TLS_* change at the next restart "
+        "only");
   config_.log_level = fresh.log_level;
 }
 

@@ -46,7 +46,9 @@ std::optional<Duration> WatchdogFeed::pause(SteadyTime now) const {
 }
 
 Json WatchdogFeed::facts(SteadyTime now) const {
-  const auto ms = [](auto length) { return std::chrono::duration_cast<std::chrono::milliseconds>(length).count(); };
+  const auto ms = [](auto length) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(length).count();
+  };
   const auto limit = notify_.watchdog_limit();
   return {{"enabled", limit.has_value()},
           {"limitMs", limit ? Json(ms(*limit)) : Json()},

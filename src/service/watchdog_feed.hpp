@@ -7,8 +7,8 @@
 
 namespace stem {
 
-/// Whether a service makes progress. What does not is named once in the log, and the manager's watchdog is fed only while
-/// all parts do. Main thread only.
+/// Whether a service makes progress. What does not is named once in the log, and the manager's watchdog is
+/// fed only while all parts do. Main thread only.
 class WatchdogFeed {
  public:
   /// `notify` outlives it.

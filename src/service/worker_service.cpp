@@ -34,7 +34,8 @@ std::string joined(const std::vector<std::string>& words) {
 
 }  // namespace
 
-WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs, std::function<Config()> reread,
+WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs,
+                             std::function<Config()> reread,
                              const std::optional<std::optional<PayloadSigner>>& signer)
     : config_(config),
       outputs_(outputs),
@@ -49,11 +50,19 @@ WorkerService::~WorkerService() {
   (void)engine_.release();
 }
 
-bool WorkerService::abandoned_handlers() { return handlers_left_behind; }
+bool WorkerService::abandoned_handlers() {
+  return handlers_left_behind;
+}
 
-void WorkerService::start() { engine_->start(); }
-int WorkerService::event_fd() const { return engine_->events().fd(); }
-void WorkerService::clear_event() { engine_->events().clear(); }
+void WorkerService::start() {
+  engine_->start();
+}
+int WorkerService::event_fd() const {
+  return engine_->events().fd();
+}
+void WorkerService::clear_event() {
+  engine_->events().clear();
+}
 
 std::string WorkerService::status_line() const {
   const auto& counters = engine_->counters();
@@ -64,7 +73,8 @@ std::string WorkerService::status_line() const {
   line += grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · ";
   if (counters.forged > 0) line += grouped(counters.forged) + " not rightly signed · ";
   line += joined(engine_->subscriptions().queues());
-  if (const auto paused = engine_->subscriptions().paused(); !paused.empty()) line += " · paused: " + joined(paused);
+  if (const auto paused = engine_->subscriptions().paused(); !paused.empty())
+    line += " · paused: " + joined(paused);
   return line;
 }
 
@@ -83,10 +93,12 @@ Vitals WorkerService::vitals() const {
   vitals.retried = counters.retried;
   vitals.drained = counters.done + counters.failed + counters.retried;
   vitals.broker_connected = engine_->link().connected();
-  if (const auto answered = engine_->link().answered()) vitals.broker_age = duration_cast<Duration>(now - *answered);
+  if (const auto answered = engine_->link().answered())
+    vitals.broker_age = duration_cast<Duration>(now - *answered);
 
   if (counters.stuck >= vitals.concurrency)
-    vitals.stuck.push_back("executors: all " + std::to_string(vitals.concurrency) + " handlers run past their hard time limit");
+    vitals.stuck.push_back("executors: all " + std::to_string(vitals.concurrency) +
+                           " handlers run past their hard time limit");
   const auto silent = duration_cast<std::chrono::seconds>(now - engine_->loop_turned());
   if (silent > 3 * Engine::recheck && !engine_->finished())
     vitals.stuck.push_back("broker thread: no progress for " + std::to_string(silent.count()) + " s");
@@ -112,11 +124,15 @@ void WorkerService::reload() {
   outputs_.log.set_level(fresh.log_level);
   const auto options = engine_options(fresh);
   engine_->serve(options.queues, options.broadcasts);
-  const bool same_storage = fresh.broker_url == config_.broker_url && fresh.result_backend_url == config_.result_backend_url &&
+  const bool same_storage = fresh.broker_url == config_.broker_url &&
+                            fresh.result_backend_url == config_.result_backend_url &&
                             fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
-      options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps || fresh.signing != config_.signing)
-    spdlog::warn("broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency and signing keys change at the next restart only");
+      options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps ||
+      fresh.signing != config_.signing)
+    spdlog::warn(
+        "broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency and signing keys change "
+        "at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
   config_.broadcasts = fresh.broadcasts;

@@ -13,9 +13,10 @@ namespace stem {
 /// Stem's own worker as the workload of a service.
 class WorkerService : public Workload {
  public:
-  /// `reread` gives the configuration anew for a reload; without it a reload reopens the log only. `signer` as in
-  /// WorkerRun.
-  WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs, std::function<Config()> reread,
+  /// `reread` gives the configuration anew for a reload; without it a reload reopens the log only. `signer`
+  /// as in WorkerRun.
+  WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs,
+                std::function<Config()> reread,
                 const std::optional<std::optional<PayloadSigner>>& signer = {});
   /// Leaves handlers that still run to themselves, with all that they use: see abandoned_handlers().
   ~WorkerService() override;
@@ -30,8 +31,8 @@ class WorkerService : public Workload {
   void reload() override;
   void signal(int number) override;
 
-  /// Whether a worker has ended in this process while handlers ran on. Then the process must end by _exit(2), for
-  /// those handlers may use anything that a normal end destroys.
+  /// Whether a worker has ended in this process while handlers ran on. Then the process must end by _exit(2),
+  /// for those handlers may use anything that a normal end destroys.
   static bool abandoned_handlers();
 
  private:

@@ -49,8 +49,8 @@ class Workload {
   /// Set once the workload has ended, with the exit status of the service. Asked or unasked.
   virtual std::optional<int> finished() const = 0;
 
-  /// How the workload itself was told to end, by its own ways; the service then ends as if told by a signal, and is not
-  /// started again.
+  /// How the workload itself was told to end, by its own ways; the service then ends as if told by a signal,
+  /// and is not started again.
   virtual std::optional<StopMode> told_to_stop() const { return std::nullopt; }
 
   /// Begins to end. Called again with a harder mode if the user is impatient.

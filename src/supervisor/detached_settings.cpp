@@ -36,7 +36,8 @@ DetachedSettings DetachedSettings::usual(const std::string& runtime_dir, const E
     settings.group = setting(environment, "STEMD_GROUP");
     if (settings.user.empty() && getpwnam("stem")) settings.user = "stem";
     if (!settings.group.empty() && settings.user.empty())
-      throw Error(Exit::config, "STEMD_GROUP is set without STEMD_USER, and there is no user stem; set both, or neither");
+      throw Error(Exit::config,
+                  "STEMD_GROUP is set without STEMD_USER, and there is no user stem; set both, or neither");
     if (settings.user == "root" && settings.group.empty()) settings.user.clear();
     if (!settings.user.empty()) {
       move_home(settings.environment, settings.user);

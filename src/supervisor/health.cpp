@@ -102,7 +102,8 @@ class Check {
     if (facts.sub_state == "auto-restart")
       complain("unit " + facts.unit + " has failed and will be started again: " + why);
     if (facts.sub_state == "start" || facts.sub_state == "start-pre")
-      complain("the " + query_.what + " is not ready yet" + (facts.status_text.empty() ? "" : ": " + facts.status_text));
+      complain("the " + query_.what + " is not ready yet" +
+               (facts.status_text.empty() ? "" : ": " + facts.status_text));
     if (facts.running() && facts.main_pid == 0) complain("unit " + facts.unit + " has no main process");
     if (facts.running() && health_.watchdog_enabled &&
         facts.watchdog_age.value_or(Duration{}) > facts.watchdog_limit)
@@ -148,15 +149,16 @@ class Check {
       } catch (const Json::exception&) {
         seen_ = true;
         return complain(
-            "the " + query_.what + "'s answer at its control socket is not understood; is it of another version of Stem?");
+            "the " + query_.what +
+            "'s answer at its control socket is not understood; is it of another version of Stem?");
       }
     }
     absent_ += "nobody answers at its control socket";
     // Under systemd a program without our control socket may still say how it fares, by the watchdog.
     if (scope_ && health_.state == "running" && !health_.watchdog_enabled)
-      complain(
-          "nobody answers at the " + query_.what + "'s control socket, and its unit has no watchdog: whether it makes "
-          "progress cannot be told");
+      complain("nobody answers at the " + query_.what +
+               "'s control socket, and its unit has no watchdog: whether it makes "
+               "progress cannot be told");
   }
 
   void take(const Json& answer) {
@@ -214,8 +216,8 @@ class Check {
       if (!seen_)
         complain("process " + std::to_string(state.pid) + " holds the pidfile " + path + ", but " + absent_);
       if (seen_ && health_.pid > 0 && health_.pid != state.pid)
-        complain("the pidfile " + path + " names process " + std::to_string(state.pid) +
-                 ", but the " + query_.what + " is " + std::to_string(health_.pid));
+        complain("the pidfile " + path + " names process " + std::to_string(state.pid) + ", but the " +
+                 query_.what + " is " + std::to_string(health_.pid));
       if (!seen_) health_.pid = state.pid;
       if (!seen_) look_at_process();
       seen_ = true;
@@ -225,9 +227,9 @@ class Check {
       complain("the pidfile " + path + (state.kind == Kind::missing ? " is missing" : " is held by nobody") +
                ", though the " + query_.what + " runs as process " + std::to_string(health_.pid));
     } else if (!seen_) {
-      absent_ += state.kind == Kind::missing
-                     ? ", and there is no pidfile " + path
-                     : ", and the pidfile " + path + " is left over from a " + query_.what + " that has ended";
+      absent_ += state.kind == Kind::missing ? ", and there is no pidfile " + path
+                                             : ", and the pidfile " + path + " is left over from a " +
+                                                   query_.what + " that has ended";
     }
   }
 

@@ -34,7 +34,7 @@ struct HealthQuery {
   std::string node;
   std::string unit;             ///< empty = the worker's, `stem-worker@NODE.service`
   std::string what = "worker";  ///< what people call it
-  std::string pidfile;  ///< empty = where it is expected
+  std::string pidfile;          ///< empty = where it is expected
   SupervisorSettings supervisor;
 };
 

@@ -33,7 +33,8 @@ bool ours(const struct stat& status) {
 
 }  // namespace
 
-/// The directory itself, not what a link in its place leads to: the directory above may belong to the workers' user.
+/// The directory itself, not what a link in its place leads to: the directory above may belong to the
+/// workers' user.
 Descriptor NodeRecords::directory() const {
   Descriptor directory(open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   struct stat status {};
@@ -42,7 +43,8 @@ Descriptor NodeRecords::directory() const {
     errno = EPERM;
   }
   // What open(2) says of a link: it is no directory.
-  if (!directory && errno == ENOTDIR && lstat(directory_.c_str(), &status) == 0 && S_ISLNK(status.st_mode)) errno = ELOOP;
+  if (!directory && errno == ENOTDIR && lstat(directory_.c_str(), &status) == 0 && S_ISLNK(status.st_mode))
+    errno = ELOOP;
   return directory;
 }
 

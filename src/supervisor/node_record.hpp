@@ -25,8 +25,8 @@ class NodeRecords {
       : runtime_dir_(runtime_dir), directory_(runtime_dir + "/multi") {}
 
   /// Keeps every other start, stop or restart of this node, by whoever shares the directory, waiting until
-  /// the descriptor is closed; none without `waits`, if there is one. Makes the directory. Throws Error: 73 or 77
-  /// cannot be made, 77 it belongs to someone else.
+  /// the descriptor is closed; none without `waits`, if there is one. Makes the directory. Throws Error: 73
+  /// or 77 cannot be made, 77 it belongs to someone else.
   Descriptor lock(const std::string& node, bool waits = true) const;
 
   const std::string& runtime_dir() const { return runtime_dir_; }

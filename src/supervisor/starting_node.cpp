@@ -151,7 +151,8 @@ void StartingNode::make_state_dir(const Owner& owner) {
   if (!path.starts_with("/var/lib/") || lstat(path.c_str(), &status) == 0) return;
   make_directories(path, owner, true);
   if (chmod(path.c_str(), 02770) != 0)
-    throw Error(Exit::cannot_create, "cannot set the mode of " + path + ": " + std::strerror(errno) + "; make it by hand");
+    throw Error(Exit::cannot_create,
+                "cannot set the mode of " + path + ": " + std::strerror(errno) + "; make it by hand");
 }
 
 void StartingNode::fail(Exit code, const std::string& message) {

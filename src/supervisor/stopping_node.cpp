@@ -16,13 +16,14 @@ constexpr Duration stop_patience = std::chrono::seconds{30};
 constexpr Duration kill_patience = std::chrono::seconds{5};
 constexpr Duration answer_patience = std::chrono::milliseconds{800};
 
-/// A start holds the lock until its worker is ready or gives up, minutes later if its broker is away. One that says
-/// that it is starting runs no job yet: it is told to end, and the start ends with it.
+/// A start holds the lock until its worker is ready or gives up, minutes later if its broker is away. One
+/// that says that it is starting runs no job yet: it is told to end, and the start ends with it.
 void end_a_start(const NodeRecords& records, const std::string& node) {
   try {
     const auto holder = PidfileHolder::open(records.pidfile_of(node));
-    if (holder && ask_worker(control_socket_path(records.runtime_dir(), node), "health", answer_patience).at("state") ==
-                      "starting")
+    if (holder &&
+        ask_worker(control_socket_path(records.runtime_dir(), node), "health", answer_patience).at("state") ==
+            "starting")
       holder->signal(SIGTERM);
   } catch (const std::exception&) {
     // Then we wait for whoever holds the lock.

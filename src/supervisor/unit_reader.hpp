@@ -11,8 +11,8 @@ struct sd_bus;
 
 namespace stem {
 
-/// A connection to a service manager: through its own socket, for those who may use that, else through the bus. The
-/// caller closes it. Throws Error 69 where neither answers.
+/// A connection to a service manager: through its own socket, for those who may use that, else through the
+/// bus. The caller closes it. Throws Error 69 where neither answers.
 sd_bus* connect_manager(const Manager& manager);
 
 /// Reads the state of many units in few round trips: one list, then only the properties that are needed, all

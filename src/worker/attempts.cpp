@@ -81,7 +81,8 @@ Settlement settle_forged(const Delivery& delivery, const std::string& task, cons
                  {"task", task},
                  {"worker", rules.node}};
   return {delivery.receipt, DeadLetter{reason, std::move(dead_meta)},
-          record(delivery, TaskState::failed, nullptr, Failure{reason, fault.reason, false}, std::move(meta), rules)};
+          record(delivery, TaskState::failed, nullptr, Failure{reason, fault.reason, false}, std::move(meta),
+                 rules)};
 }
 
 Settlement settle_cancelled(const Delivery& delivery, const std::string& task, const Revocation& revocation,
@@ -91,7 +92,8 @@ Settlement settle_cancelled(const Delivery& delivery, const std::string& task, c
   if (!revocation.reason.empty()) meta.text("revokedReason", revocation.reason);
   if (!revocation.requester.empty()) meta.text("revokedBy", revocation.requester);
   meta.text("revokedAt", format_time(revocation.issued)).text("cancelledAt", format_time(times.ended));
-  return {delivery.receipt, Ack{}, record(delivery, TaskState::cancelled, nullptr, std::nullopt, std::move(meta), rules)};
+  return {delivery.receipt, Ack{},
+          record(delivery, TaskState::cancelled, nullptr, std::nullopt, std::move(meta), rules)};
 }
 
 Settlement settle_failure(const Delivery& delivery, const Envelope& envelope, const TaskOptions& options,
@@ -131,14 +133,15 @@ Settlement settle_outcome(const Delivery& delivery, const Envelope& envelope, co
   return {delivery.receipt, Release{times.ended + delay}, std::nullopt};
 }
 
-Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired, const AttemptTimes& times,
-                          const AttemptRules& rules) {
+Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired,
+                          const AttemptTimes& times, const AttemptRules& rules) {
   auto meta = base_meta(delivery, task, times, rules);
   meta.boolean("stem.expired", true);
   meta.text("expiredAt", format_time(expired)).text("cancelledAt", format_time(times.ended));
   return {delivery.receipt, Ack{},
           record(delivery, TaskState::cancelled, nullptr,
-                 Failure{"TaskExpired", "it was to begin by " + format_time(expired), false}, std::move(meta), rules)};
+                 Failure{"TaskExpired", "it was to begin by " + format_time(expired), false}, std::move(meta),
+                 rules)};
 }
 
 void shape_record(Settlement& settlement, const Envelope& envelope, const TaskOptions& options, bool needed) {

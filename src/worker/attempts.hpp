@@ -23,7 +23,8 @@ struct AttemptRules {
 /// `stem.retryPolicy.maxRetries`), else what the task says, else the envelope.
 int allowed_retries(const Envelope& envelope, const TaskOptions& options);
 
-/// When a failed attempt is tried again: what the producer asked for, else what the task says, else the worker's own.
+/// When a failed attempt is tried again: what the producer asked for, else what the task says, else the
+/// worker's own.
 RetryPolicy retry_policy(const Envelope& envelope, const TaskOptions& options, const AttemptRules& rules);
 
 /// When the job is too late to begin; empty = never. Throws Error as wishes_of().
@@ -63,11 +64,11 @@ Settlement settle_cancelled(const Delivery& delivery, const std::string& task, c
                             const AttemptTimes& times, const AttemptRules& rules);
 
 /// For a job that was to have begun by `expired`.
-Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired, const AttemptTimes& times,
-                          const AttemptRules& rules);
+Settlement settle_expired(const Delivery& delivery, const std::string& task, WallTime expired,
+                          const AttemptTimes& times, const AttemptRules& rules);
 
-/// Keeps the settlement's record for as long as the job asks for, or not at all, if it ignores its result; of those whose
-/// record others read (`needed`) in any case.
+/// Keeps the settlement's record for as long as the job asks for, or not at all, if it ignores its result; of
+/// those whose record others read (`needed`) in any case.
 void shape_record(Settlement& settlement, const Envelope& envelope, const TaskOptions& options, bool needed);
 
 /// The record of a job that is running, with how far it says it is.

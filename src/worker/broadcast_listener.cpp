@@ -12,13 +12,16 @@ namespace stem {
 void BroadcastListener::follow() {
   std::vector<Listening> ears;
   for (const auto& channel : subscriptions_.channels()) {
-    const auto old = std::find_if(ears_.begin(), ears_.end(), [&](const auto& ear) { return ear.channel == channel; });
+    const auto old =
+        std::find_if(ears_.begin(), ears_.end(), [&](const auto& ear) { return ear.channel == channel; });
     ears.push_back(old == ears_.end() ? Listening{channel} : *old);
   }
   ears_ = std::move(ears);
 }
 
-void BroadcastListener::begin() { hear(0); }
+void BroadcastListener::begin() {
+  hear(0);
+}
 
 void BroadcastListener::wake() {
   if (!subscriptions_.channels().empty()) hearing_.wake();
@@ -34,7 +37,8 @@ std::vector<Delivery> BroadcastListener::hear(std::size_t limit) {
   const auto said = broker_.listen(ears_, limit);
   for (const auto& one : said) {
     try {
-      jobs.push_back({.receipt = {}, .id = envelope_from_wire(one.wire).id, .queue = one.channel, .wire = one.wire});
+      jobs.push_back(
+          {.receipt = {}, .id = envelope_from_wire(one.wire).id, .queue = one.channel, .wire = one.wire});
     } catch (const Error& error) {
       spdlog::warn("what was said on {} is no job: {}", printable(one.channel), error.what());
     }

@@ -8,7 +8,8 @@
 
 namespace stem {
 
-/// Hears the jobs that are said on the channels of a worker's subscriptions from begin() on. For the broker thread.
+/// Hears the jobs that are said on the channels of a worker's subscriptions from begin() on. For the broker
+/// thread.
 class BroadcastListener {
  public:
   /// All of them outlive it.
@@ -21,8 +22,8 @@ class BroadcastListener {
   void wake();
   /// When to hear() next.
   SteadyTime next() const { return hearing_.next(); }
-  /// At most `limit` jobs of each channel, as nobody's lease. What is no job is logged and left out. Throws as the broker
-  /// does; then nothing was heard.
+  /// At most `limit` jobs of each channel, as nobody's lease. What is no job is logged and left out. Throws
+  /// as the broker does; then nothing was heard.
   std::vector<Delivery> hear(std::size_t limit);
 
  private:

@@ -20,9 +20,13 @@ std::string reason_of(const Result& result) {
 }
 
 /// Whether the same may go well later, or has to do with no single job.
-bool passes(const Error& error) { return error.code() != Exit::usage && error.code() != Exit::data; }
+bool passes(const Error& error) {
+  return error.code() != Exit::usage && error.code() != Exit::data;
+}
 
-StoreWrite write_of(const Result& result, Duration ttl) { return {result_key(result.id), to_wire(result), ttl}; }
+StoreWrite write_of(const Result& result, Duration ttl) {
+  return {result_key(result.id), to_wire(result), ttl};
+}
 
 Result cancelled(const Envelope& job, const std::string& type, const std::string& why, WallTime now) {
   Result result;
@@ -47,7 +51,9 @@ void CanvasBook::enter(const Unsettled& unsettled) {
   for (std::size_t i = 0; i < unsettled.size(); ++i) {
     const auto& settlement = unsettled.settlements()[i];
     const auto& job = unsettled.job(i);
-    if (!job.canvas || !job.canvas->has_duties() || !settlement.record || job.unrun == LeasedJob::Unrun::repeated) continue;
+    if (!job.canvas || !job.canvas->has_duties() || !settlement.record ||
+        job.unrun == LeasedJob::Unrun::repeated)
+      continue;
     const bool done = std::holds_alternative<Ack>(settlement.disposition);
     if (!done && !std::holds_alternative<DeadLetter>(settlement.disposition)) continue;
     ends.push_back({&job, &settlement, done && !job.revoked && job.unrun == LeasedJob::Unrun::no});
@@ -72,7 +78,8 @@ void CanvasBook::enter(const Unsettled& unsettled) {
       if (!part.then.empty()) broken.emplace_back(&part, std::move(result));
     }
     if (part.is_member())
-      members[{part.group, part.index / CanvasChunk::size}].push_back({&part, !end.succeeded, record, std::move(failure)});
+      members[{part.group, part.index / CanvasChunk::size}].push_back(
+          {&part, !end.succeeded, record, std::move(failure)});
     if (part.is_callback() && end.succeeded) ending_.emplace(end.settlement->receipt, part.callback_of);
   }
   // Who sees that a chain is broken finds what was enqueued because of it.
@@ -130,8 +137,10 @@ void CanvasBook::fire_one(const Firing& firing) {
     publish_once(firing);
   } catch (const Error& error) {
     if (passes(error)) throw;
-    spdlog::error("job {} of task {} cannot be enqueued after the one before: {}", printable(firing.job->id), printable(firing.job->name), error.what());
-    storage_.results->put({write_of(cancelled(*firing.job, "not-enqueued", error.what(), clock_.wall()), result_ttl_)});
+    spdlog::error("job {} of task {} cannot be enqueued after the one before: {}", printable(firing.job->id),
+                  printable(firing.job->name), error.what());
+    storage_.results->put(
+        {write_of(cancelled(*firing.job, "not-enqueued", error.what(), clock_.wall()), result_ttl_)});
   }
 }
 
@@ -166,7 +175,8 @@ void CanvasBook::publish_once(const Firing& firing) {
 /// For as long as the job may wait, and the books are kept.
 StoreWrite CanvasBook::mark(const Firing& firing, bool enqueued) const {
   const auto& job = *firing.job;
-  return {canvas_input_key(job.id), canvas_mark(enqueued, job, firing.record), canvas_life(job.not_before.value_or(WallTime{}), clock_.wall())};
+  return {canvas_input_key(job.id), canvas_mark(enqueued, job, firing.record),
+          canvas_life(job.not_before.value_or(WallTime{}), clock_.wall())};
 }
 
 /// What was to come after a job that has not succeeded will not.
@@ -210,11 +220,13 @@ void CanvasBook::enter_chunk(const Chunk& chunk, const std::vector<MemberEnd>& e
       books.ended[bit] = true;
       books.failed[bit] = end.failed;
       if (end.failed && books.failure.empty()) books.failure = end.failure;
-      if (end.part->chord && !end.failed) writes.push_back({canvas_member_key(chunk.first, end.part->index), end.record, canvas_ttl});
+      if (end.part->chord && !end.failed)
+        writes.push_back({canvas_member_key(chunk.first, end.part->index), end.record, canvas_ttl});
     }
     if (fresh) {
       writes.push_back({key, to_wire(books), canvas_ttl});
-      if (!store.put_guarded(writes, {{key, entry ? entry->version : 0}})) continue;  // another worker was quicker
+      if (!store.put_guarded(writes, {{key, entry ? entry->version : 0}}))
+        continue;  // another worker was quicker
     }
     if (books.complete(chunk.second, members)) complete(chunk, books, members);
     return;
@@ -227,8 +239,10 @@ void CanvasBook::complete(const Chunk& chunk, const CanvasChunk& books, std::int
   for (;;) {
     const auto entry = store.get(key);
     if (!entry) {
-      spdlog::warn("the group {} is forgotten, although members of it end; a group is kept for {} after its last progress",
-                   printable(chunk.first), format_duration(canvas_ttl));
+      spdlog::warn(
+          "the group {} is forgotten, although members of it end; a group is kept for {} after its last "
+          "progress",
+          printable(chunk.first), format_duration(canvas_ttl));
       return;
     }
     auto root = canvas_root_from_wire(entry->value);
@@ -238,7 +252,8 @@ void CanvasBook::complete(const Chunk& chunk, const CanvasChunk& books, std::int
       root.complete[number] = true;
       root.failed += static_cast<std::int64_t>(books.failed.count());
       if (root.failure.empty()) root.failure = books.failure;
-      const auto left = entry->expires ? std::max<Duration>(*entry->expires - clock_.wall(), canvas_ttl) : canvas_ttl;
+      const auto left =
+          entry->expires ? std::max<Duration>(*entry->expires - clock_.wall(), canvas_ttl) : canvas_ttl;
       if (!store.compare_and_set({key, to_wire(root), left}, entry->version)) continue;
     }
     if (root.is_complete()) finish(chunk.first, root);
@@ -253,7 +268,9 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
   result.meta["completedAt"] = format_time(clock_.wall());
   if (root.failed > 0)
     result.failure = Failure{"member-failed",
-                             std::to_string(root.failed) + " of " + std::to_string(root.members) + " members have not succeeded, such as " + root.failure, false};
+                             std::to_string(root.failed) + " of " + std::to_string(root.members) +
+                                 " members have not succeeded, such as " + root.failure,
+                             false};
   std::vector<StoreWrite> writes{write_of(result, result_ttl_)};
   bool believed = true;
   if (!root.callback.empty()) {
@@ -277,7 +294,8 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
       }
     } catch (const Error& error) {
       if (error.code() != Exit::data) throw;
-      spdlog::error("the callback of the chord {} is not to be believed, and is not run: {}", printable(group), error.what());
+      spdlog::error("the callback of the chord {} is not to be believed, and is not run: {}",
+                    printable(group), error.what());
       believed = false;
       refuse_callback(id, group, error.what());
     }
@@ -289,7 +307,8 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
   store.put({{canvas_root_key(group), to_wire(done), canvas_ttl}});
 }
 
-/// Who waits for the callback is told. What is in the store is not to be believed, so no other job's record is touched.
+/// Who waits for the callback is told. What is in the store is not to be believed, so no other job's record
+/// is touched.
 void CanvasBook::refuse_callback(const std::string& id, const std::string& group, const std::string& why) {
   const auto entry = id.empty() ? std::nullopt : storage_.results->get(result_key(id));
   if (!entry) return;
@@ -307,10 +326,11 @@ void CanvasBook::refuse_callback(const std::string& id, const std::string& group
   storage_.results->compare_and_set(write_of(result, result_ttl_), entry->version);
 }
 
-Result CanvasBook::failed_callback(const Envelope& callback, const std::string& group, const CanvasRoot& root) const {
+Result CanvasBook::failed_callback(const Envelope& callback, const std::string& group,
+                                   const CanvasRoot& root) const {
   auto result = cancelled(callback, "chord-broken",
-                          std::to_string(root.failed) + " of the " + std::to_string(root.members) + " members of " + group +
-                              " have not succeeded, such as " + root.failure,
+                          std::to_string(root.failed) + " of the " + std::to_string(root.members) +
+                              " members of " + group + " have not succeeded, such as " + root.failure,
                           clock_.wall());
   result.state = TaskState::failed;
   result.meta["chordId"] = group;

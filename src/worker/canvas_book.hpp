@@ -15,17 +15,19 @@
 
 namespace stem {
 
-/// Does what the end of a job brings about for others: enqueues what comes after it, counts it as a member of its group,
-/// and, when it was the last, enqueues the chord's callback. For the broker thread.
+/// Does what the end of a job brings about for others: enqueues what comes after it, counts it as a member of
+/// its group, and, when it was the last, enqueues the chord's callback. For the broker thread.
 ///
-/// The books are written before the job is settled, so that a worker that dies in between has its job handed to another,
-/// who does it all again. So each step is made to happen once: the first end of a member counts, and a job is enqueued
-/// together with the mark that it was (where broker and store are two systems: JobInputs::repeats()).
+/// The books are written before the job is settled, so that a worker that dies in between has its job handed
+/// to another, who does it all again. So each step is made to happen once: the first end of a member counts,
+/// and a job is enqueued together with the mark that it was (where broker and store are two systems:
+/// JobInputs::repeats()).
 class CanvasBook {
  public:
-  /// `storage` and `clock` outlive it. `result_ttl` is how long records are kept; `lease` is what jobs are renewed for
-  /// before their end is entered.
-  CanvasBook(const Storage& storage, const Clock& clock, std::optional<PayloadSigner> signer, Duration result_ttl, Duration lease)
+  /// `storage` and `clock` outlive it. `result_ttl` is how long records are kept; `lease` is what jobs are
+  /// renewed for before their end is entered.
+  CanvasBook(const Storage& storage, const Clock& clock, std::optional<PayloadSigner> signer,
+             Duration result_ttl, Duration lease)
       : storage_(storage),
         clock_(clock),
         signer_(std::move(signer)),
@@ -33,7 +35,8 @@ class CanvasBook {
         lease_(lease),
         bound_(storage.broker->publishes_with(*storage.results)) {}
 
-  /// Before they are settled. Throws Error as Broker and Store do; some may be entered then, and all can be again.
+  /// Before they are settled. Throws Error as Broker and Store do; some may be entered then, and all can be
+  /// again.
   void enter(const Unsettled& unsettled);
   /// After that, but for these.
   void settled(const std::vector<Receipt>& lost);
@@ -71,7 +74,7 @@ class CanvasBook {
   const Clock& clock_;
   const std::optional<PayloadSigner> signer_;
   const Duration result_ttl_, lease_;
-  const bool bound_;  ///< a publication and what is remembered of it are one commit
+  const bool bound_;                       ///< a publication and what is remembered of it are one commit
   std::map<Receipt, std::string> ending_;  ///< callbacks that have succeeded, and their chords
   std::deque<std::string> tidying_;        ///< chords whose results are not needed any more
 };

@@ -16,7 +16,8 @@ std::string hex_of(const Bits& bits, std::size_t count) {
   std::string text;
   for (std::size_t i = 0; i < count; i += 4) {
     unsigned value = 0;
-    for (std::size_t j = i; j < std::min(i + 4, count); ++j) value |= static_cast<unsigned>(bits[j]) << (j - i);
+    for (std::size_t j = i; j < std::min(i + 4, count); ++j)
+      value |= static_cast<unsigned>(bits[j]) << (j - i);
     text += digits[value];
   }
   text.erase(text.find_last_not_of('0') + 1);
@@ -49,7 +50,9 @@ std::string padded(std::int64_t number) {
   return std::string(8 - std::min<std::size_t>(8, text.size()), '0') + text;
 }
 
-std::size_t chunks_of(std::int64_t members) { return static_cast<std::size_t>((members + CanvasChunk::size - 1) / CanvasChunk::size); }
+std::size_t chunks_of(std::int64_t members) {
+  return static_cast<std::size_t>((members + CanvasChunk::size - 1) / CanvasChunk::size);
+}
 
 }  // namespace
 
@@ -58,7 +61,9 @@ bool CanvasChunk::complete(std::int64_t number, std::int64_t members) const {
 }
 
 std::string to_wire(const CanvasChunk& chunk) {
-  return Json{{"ended", hex_of(chunk.ended, CanvasChunk::size)}, {"failed", hex_of(chunk.failed, CanvasChunk::size)}, {"failure", chunk.failure}}
+  return Json{{"ended", hex_of(chunk.ended, CanvasChunk::size)},
+              {"failed", hex_of(chunk.failed, CanvasChunk::size)},
+              {"failure", chunk.failure}}
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -96,7 +101,8 @@ std::string to_wire(const CanvasRoot& root) {
 
 CanvasRoot canvas_root_from_wire(const std::string& wire) {
   return reading(wire, [](const Json& json) {
-    auto root = CanvasRoot::of(std::clamp<std::int64_t>(json.at("members").get<std::int64_t>(), 1, 10'000'000));
+    auto root =
+        CanvasRoot::of(std::clamp<std::int64_t>(json.at("members").get<std::int64_t>(), 1, 10'000'000));
     read_hex(json.at("complete").get<std::string>(), root.complete, root.complete.size());
     root.failed = json.at("failed").get<std::int64_t>();
     root.failure = json.at("failure").get<std::string>();
@@ -106,24 +112,41 @@ CanvasRoot canvas_root_from_wire(const std::string& wire) {
   });
 }
 
-Duration canvas_life(WallTime last, WallTime now) { return canvas_ttl + std::max(last - now, Duration{}); }
+Duration canvas_life(WallTime last, WallTime now) {
+  return canvas_ttl + std::max(last - now, Duration{});
+}
 
-std::string canvas_root_key(const std::string& group) { return "canvas:" + group; }
-std::string canvas_chunk_key(const std::string& group) { return "canvas:" + group + ":chunk:"; }
-std::string canvas_chunk_key(const std::string& group, std::int64_t number) { return canvas_chunk_key(group) + padded(number); }
-std::string canvas_member_key(const std::string& group) { return "canvas:" + group + ":member:"; }
-std::string canvas_member_key(const std::string& group, std::int64_t index) { return canvas_member_key(group) + padded(index); }
-std::string canvas_input_key(const std::string& job) { return "canvas-input:" + job; }
+std::string canvas_root_key(const std::string& group) {
+  return "canvas:" + group;
+}
+std::string canvas_chunk_key(const std::string& group) {
+  return "canvas:" + group + ":chunk:";
+}
+std::string canvas_chunk_key(const std::string& group, std::int64_t number) {
+  return canvas_chunk_key(group) + padded(number);
+}
+std::string canvas_member_key(const std::string& group) {
+  return "canvas:" + group + ":member:";
+}
+std::string canvas_member_key(const std::string& group, std::int64_t index) {
+  return canvas_member_key(group) + padded(index);
+}
+std::string canvas_input_key(const std::string& job) {
+  return "canvas-input:" + job;
+}
 
 std::string canvas_mark(bool enqueued, const Envelope& job, const std::string& record) {
   return (enqueued ? "1" : "0") + std::to_string(job.enqueued_at.time_since_epoch().count()) + record;
 }
 
 bool is_mark_of(const std::string& mark, const Envelope& job) {
-  return mark.substr(std::min<std::size_t>(1, mark.size()), mark.find('{') - 1) == std::to_string(job.enqueued_at.time_since_epoch().count());
+  return mark.substr(std::min<std::size_t>(1, mark.size()), mark.find('{') - 1) ==
+         std::to_string(job.enqueued_at.time_since_epoch().count());
 }
 
-std::string marked_record(const std::string& mark) { return mark.substr(std::min(mark.find('{'), mark.size())); }
+std::string marked_record(const std::string& mark) {
+  return mark.substr(std::min(mark.find('{'), mark.size()));
+}
 
 Result group_result(const std::string& group, std::int64_t members, std::int64_t ended, std::int64_t failed) {
   Result result;

@@ -9,8 +9,8 @@
 
 namespace stem {
 
-// What a store remembers of canvases: docs/canvas.md, "In the store". A member that ends changes its chunk only, and a
-// chunk that is complete changes the root: so a member costs the same however many there are.
+// What a store remembers of canvases: docs/canvas.md, "In the store". A member that ends changes its chunk
+// only, and a chunk that is complete changes the root: so a member costs the same however many there are.
 
 /// Which of some members have ended.
 struct CanvasChunk {
@@ -55,8 +55,8 @@ std::string canvas_member_key(const std::string& group);
 std::string canvas_member_key(const std::string& group, std::int64_t index);
 /// Where it is marked that a job has been enqueued by another's end, or is being so.
 std::string canvas_input_key(const std::string& job);
-/// Such a mark: `1`, or `0` while it is being enqueued; when the job was made, in microseconds, for a later one may have
-/// its id; and the record of that end.
+/// Such a mark: `1`, or `0` while it is being enqueued; when the job was made, in microseconds, for a later
+/// one may have its id; and the record of that end.
 std::string canvas_mark(bool enqueued, const Envelope& job, const std::string& record);
 /// Whether it speaks of this very job.
 bool is_mark_of(const std::string& mark, const Envelope& job);

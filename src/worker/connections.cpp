@@ -16,26 +16,34 @@ namespace {
 /// Producers that are after the same unique keys at the same time try again so often.
 constexpr int most_tries = 1000;
 
-[[noreturn]] void refuse(const Job& job, const std::string& why) { throw Error(Exit::usage, "job of task " + printable(job.task) + ": " + why); }
+[[noreturn]] void refuse(const Job& job, const std::string& why) {
+  throw Error(Exit::usage, "job of task " + printable(job.task) + ": " + why);
+}
 
 /// When the job may begin at the earliest.
-WallTime start_of(const Envelope& envelope) { return std::max(envelope.enqueued_at, envelope.not_before.value_or(WallTime{})); }
+WallTime start_of(const Envelope& envelope) {
+  return std::max(envelope.enqueued_at, envelope.not_before.value_or(WallTime{}));
+}
 
 Wishes wishes_of(const Job& job, const Envelope& envelope) {
   const auto& options = job.options;
-  Wishes wishes{.max_retries = options.max_retries, .retry = options.retry, .ignore_result = options.ignore_result};
+  Wishes wishes{
+      .max_retries = options.max_retries, .retry = options.retry, .ignore_result = options.ignore_result};
   if (options.retry) options.retry->validate();
   const auto positive = [&](const std::optional<Duration>& length, const char* what) {
-    if (length && *length < std::chrono::milliseconds{1}) refuse(job, std::string(what) + " must be at least 1ms");
+    if (length && *length < std::chrono::milliseconds{1})
+      refuse(job, std::string(what) + " must be at least 1ms");
     return length;
   };
   if (positive(options.expires, "expires")) wishes.expires = start_of(envelope) + *options.expires;
   if (options.expires_at) wishes.expires = options.expires_at;
   if (wishes.expires && *wishes.expires <= start_of(envelope))
-    refuse(job, "it would expire at " + format_time(*wishes.expires) + ", before it may begin at " + format_time(start_of(envelope)));
+    refuse(job, "it would expire at " + format_time(*wishes.expires) + ", before it may begin at " +
+                    format_time(start_of(envelope)));
   wishes.result_ttl = positive(options.result_ttl, "result_ttl");
   positive(options.unique_for, "unique_for");
-  if (!options.unique_for && !options.unique_key.empty()) refuse(job, "a unique_key says nothing without unique_for");
+  if (!options.unique_for && !options.unique_key.empty())
+    refuse(job, "a unique_key says nothing without unique_for");
   return wishes;
 }
 
@@ -62,7 +70,8 @@ void Stem::Connections::prepare() {
   signer_made = true;
 }
 
-Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart part, const std::optional<ChainPlace>& place,
+Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart part,
+                                                      const std::optional<ChainPlace>& place,
                                                       std::size_t depth) {
   prepare();
   const auto& options = job.options;
@@ -96,25 +105,30 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
   envelope.queue = posting.to.name;
   envelope.priority = posting.to.priority;
 
-  if (depth > longest_chain) refuse(job, "more than " + std::to_string(longest_chain) + " jobs would follow one another");
+  if (depth > longest_chain)
+    refuse(job, "more than " + std::to_string(longest_chain) + " jobs would follow one another");
   for (const auto& next : options.then) {
     auto follower = member(next, {.follows = true}, {}, depth + 1);
-    posting.records.push_back(waiting(follower.envelope, envelope.id, start_of(follower.envelope) - now + canvas_ttl));
+    posting.records.push_back(
+        waiting(follower.envelope, envelope.id, start_of(follower.envelope) - now + canvas_ttl));
     std::move(follower.records.begin(), follower.records.end(), std::back_inserter(posting.records));
     part.then.push_back(std::move(follower.envelope));
   }
-  for (const auto& next : options.on_failure) part.on_failure.push_back(member(next, {.follows = true}, {}, depth + 1).envelope);
+  for (const auto& next : options.on_failure)
+    part.on_failure.push_back(member(next, {.follows = true}, {}, depth + 1).envelope);
   put_canvas_part(envelope, part);
   if (posting.to.to_everyone && part.has_duties())
     refuse(job, "nothing can follow a message to everyone on the broadcast channel " + posting.to.name);
 
   if (options.unique_for) {
     posting.unique = Uniqueness{*options.unique_for, options.unique_until};
-  } else if (const auto known = unique_tasks.find(job.task); known != unique_tasks.end() && !part.has_duties() && !part.follows) {
+  } else if (const auto known = unique_tasks.find(job.task);
+             known != unique_tasks.end() && !part.has_duties() && !part.follows) {
     posting.unique = known->second;
   }
   if (posting.unique) {
-    if (posting.to.to_everyone) refuse(job, "a message to everyone on the broadcast channel " + posting.to.name + " cannot be unique");
+    if (posting.to.to_everyone)
+      refuse(job, "a message to everyone on the broadcast channel " + posting.to.name + " cannot be unique");
     const auto key = unique_key(options.unique_key, envelope.args);
     posting.unique_key = unique_store_key(job.task, key);
     envelope.meta["stem.unique.key"] = key;
@@ -124,11 +138,15 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
   return posting;
 }
 
-Stem::Connections::Posting Stem::Connections::member(const Job& job, CanvasPart part, const std::optional<ChainPlace>& place,
+Stem::Connections::Posting Stem::Connections::member(const Job& job, CanvasPart part,
+                                                     const std::optional<ChainPlace>& place,
                                                      std::size_t depth) {
-  if (job.options.unique_for) refuse(job, "a job that belongs to others cannot be unique, for they would wait for it in vain");
+  if (job.options.unique_for)
+    refuse(job, "a job that belongs to others cannot be unique, for they would wait for it in vain");
   auto made = posting(job, std::move(part), place, depth);
-  if (made.to.to_everyone) refuse(job, "it is routed to the broadcast channel " + made.to.name + "; what belongs to other jobs goes into a queue");
+  if (made.to.to_everyone)
+    refuse(job, "it is routed to the broadcast channel " + made.to.name +
+                    "; what belongs to other jobs goes into a queue");
   return made;
 }
 
@@ -152,7 +170,8 @@ void Stem::Connections::publish(const std::vector<Envelope>& jobs, const std::ve
 
 StoreWrite Stem::Connections::hold(const Posting& posting, bool published) const {
   const auto left = start_of(posting.envelope) + posting.unique->window - Clock::system().wall();
-  return {posting.unique_key, to_wire(UniqueHolder{posting.envelope.id, posting.unique->until, published}), std::max<Duration>(left, Duration{1})};
+  return {posting.unique_key, to_wire(UniqueHolder{posting.envelope.id, posting.unique->until, published}),
+          std::max<Duration>(left, Duration{1})};
 }
 
 /// The job that keeps this one away, if there is one; else `version` is what the key has to be of still.
@@ -189,7 +208,8 @@ bool Stem::Connections::submit_bound(std::vector<Posting>& postings, std::vector
       std::int64_t version = 0;
       auto held = taken.find(posting.unique_key);
       if (held == taken.end())
-        if (auto other = holder(posting, version)) held = taken.emplace(posting.unique_key, std::move(*other)).first;
+        if (auto other = holder(posting, version))
+          held = taken.emplace(posting.unique_key, std::move(*other)).first;
       if (held != taken.end()) {
         enqueued.back() = {held->second, held->second != posting.envelope.id};
         continue;
@@ -208,8 +228,8 @@ bool Stem::Connections::submit_bound(std::vector<Posting>& postings, std::vector
   return storage.broker->publish_guarded(jobs, guards, writes).has_value();
 }
 
-/// The key first, as not published, then the job, then the key as published. Whoever finds a key without its job
-/// publishes it.
+/// The key first, as not published, then the job, then the key as published. Whoever finds a key without its
+/// job publishes it.
 Enqueued Stem::Connections::submit_unbound(Posting& posting) {
   for (int tries = 0; tries < most_tries; ++tries) {
     const auto own = posting.envelope.id;
@@ -217,21 +237,25 @@ Enqueued Stem::Connections::submit_unbound(Posting& posting) {
     if (const auto other = holder(posting, version)) return {*other, *other != own};
     if (!storage.results->compare_and_set(hold(posting, false), version)) continue;
     publish({posting.envelope}, posting.records);
-    if (const auto entry = storage.results->get(posting.unique_key); entry && unique_holder_from_wire(entry->value).job == own)
+    if (const auto entry = storage.results->get(posting.unique_key);
+        entry && unique_holder_from_wire(entry->value).job == own)
       storage.results->compare_and_set(hold(posting, true), entry->version);
     return {own, false};
   }
-  throw Error(Exit::try_again, "too many producers are after the unique key " + printable(posting.unique_key) + " at once; try again");
+  throw Error(Exit::try_again, "too many producers are after the unique key " +
+                                   printable(posting.unique_key) + " at once; try again");
 }
 
 std::vector<Enqueued> Stem::Connections::submit(std::vector<Posting> postings) {
   std::vector<Enqueued> enqueued;
   auto& broker = *storage.broker;
-  const bool unique = std::any_of(postings.begin(), postings.end(), [](const auto& one) { return !one.unique_key.empty(); });
+  const bool unique =
+      std::any_of(postings.begin(), postings.end(), [](const auto& one) { return !one.unique_key.empty(); });
   if (unique && bound()) {
     int tries = 0;
     while (!submit_bound(postings, enqueued))
-      if (++tries == most_tries) throw Error(Exit::try_again, "too many producers are after the same unique keys at once; try again");
+      if (++tries == most_tries)
+        throw Error(Exit::try_again, "too many producers are after the same unique keys at once; try again");
   } else {
     std::vector<Envelope> jobs;
     std::vector<StoreWrite> records;
@@ -259,8 +283,8 @@ std::pair<std::optional<Result>, std::int64_t> Stem::Connections::record(const s
 }
 
 Stem::Connections::Look Stem::Connections::look(const std::string& id) const {
-  // The broker first: a job that it no longer holds has its record already, for the record is never written later
-  // than the acknowledgement.
+  // The broker first: a job that it no longer holds has its record already, for the record is never written
+  // later than the acknowledgement.
   const auto view = storage.broker->find(id);
   auto [result, version] = record(id);
   if (view && view->state != JobView::State::dead) {
@@ -269,7 +293,8 @@ Stem::Connections::Look Stem::Connections::look(const std::string& id) const {
   }
   if (!result || is_final(result->state)) return {std::move(result), version, false};
   const auto members = result->meta.find("group");
-  if (members == result->meta.end() || !members->is_number_integer()) return {std::move(result), version, false};
+  if (members == result->meta.end() || !members->is_number_integer())
+    return {std::move(result), version, false};
   std::int64_t ended = 0, failed = 0;
   for (const auto& entry : storage.results->list(canvas_chunk_key(id), SIZE_MAX)) {
     const auto chunk = canvas_chunk_from_wire(entry.value);

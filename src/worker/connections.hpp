@@ -32,9 +32,9 @@ struct Stem::Connections {
   struct Posting {
     Envelope envelope;
     Routing::Destination to;
-    std::vector<StoreWrite> records{};   ///< of jobs that are to follow
+    std::vector<StoreWrite> records{};  ///< of jobs that are to follow
     std::optional<Uniqueness> unique{};
-    std::string unique_key{};            ///< in the store; empty = it is not unique
+    std::string unique_key{};  ///< in the store; empty = it is not unique
   };
 
   /// What a chain's link is, besides.
@@ -42,9 +42,11 @@ struct Stem::Connections {
     std::string chain;
     std::size_t index;
   };
-  Posting posting(const Job& job, CanvasPart part = {}, const std::optional<ChainPlace>& place = {}, std::size_t depth = 0);
+  Posting posting(const Job& job, CanvasPart part = {}, const std::optional<ChainPlace>& place = {},
+                  std::size_t depth = 0);
   /// posting() of what can only go into a queue, and alone: `part` of something larger.
-  Posting member(const Job& job, CanvasPart part, const std::optional<ChainPlace>& place = {}, std::size_t depth = 0);
+  Posting member(const Job& job, CanvasPart part, const std::optional<ChainPlace>& place = {},
+                 std::size_t depth = 0);
   /// The record of a job that waits for others.
   static StoreWrite waiting(const Envelope& job, const std::string& for_whom, Duration ttl);
 
@@ -67,8 +69,8 @@ struct Stem::Connections {
   struct Look {
     std::optional<Result> result;
     std::int64_t version;  ///< of the record, 0 = none
-    /// The record says that the job has ended while the broker still holds it: it was enqueued again, or broker and result
-    /// backend are two systems; or none will be written. No further write may come to tell.
+    /// The record says that the job has ended while the broker still holds it: it was enqueued again, or
+    /// broker and result backend are two systems; or none will be written. No further write may come to tell.
     bool in_doubt;
   };
   Look look(const std::string& id) const;

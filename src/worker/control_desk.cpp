@@ -25,7 +25,9 @@ constexpr std::size_t most_shown = 1000;
 constexpr Duration shortest_watch = milliseconds{250};
 constexpr Duration longest_watch = std::chrono::minutes{1};
 
-std::int64_t ms(Duration length) { return duration_cast<milliseconds>(length).count(); }
+std::int64_t ms(Duration length) {
+  return duration_cast<milliseconds>(length).count();
+}
 
 /// Resident memory, from /proc/self/statm; 0 where that cannot be read.
 std::int64_t memory_bytes() {
@@ -47,9 +49,11 @@ Json shown(const HeldJob& job) {
 std::vector<std::string> names_in(const Json& payload, const char* key) {
   std::vector<std::string> names;
   const auto found = payload.find(key);
-  if (found == payload.end() || !found->is_array()) throw Error(Exit::data, std::string("its ") + key + " are no list");
+  if (found == payload.end() || !found->is_array())
+    throw Error(Exit::data, std::string("its ") + key + " are no list");
   for (const auto& one : *found) {
-    if (!one.is_string() || !is_name(one.get<std::string>())) throw Error(Exit::data, std::string("its ") + key + " are no names");
+    if (!one.is_string() || !is_name(one.get<std::string>()))
+      throw Error(Exit::data, std::string("its ") + key + " are no names");
     names.push_back(one.get<std::string>());
   }
   return names;
@@ -57,7 +61,8 @@ std::vector<std::string> names_in(const Json& payload, const char* key) {
 
 }  // namespace
 
-ControlDesk::ControlDesk(Engine& engine, const EngineOptions& options, const Registry& tasks, const Storage& storage, const Clock& clock)
+ControlDesk::ControlDesk(Engine& engine, const EngineOptions& options, const Registry& tasks,
+                         const Storage& storage, const Clock& clock)
     : engine_(engine),
       options_(options),
       tasks_(tasks),
@@ -90,7 +95,9 @@ void ControlDesk::turn() {
   }
   // Where these fail while the broker answers, jobs go on.
   if (now >= next_review_) {
-    next_review_ = now + (carefully("read the standing orders", reviews_fail_, [this] { review(); }) ? review_every : options_.heartbeat);
+    next_review_ = now + (carefully("read the standing orders", reviews_fail_, [this] { review(); })
+                              ? review_every
+                              : options_.heartbeat);
   }
   if (now >= next_beat_) {
     next_beat_ = now + beat_pause(now);
@@ -101,7 +108,8 @@ void ControlDesk::turn() {
 void ControlDesk::leave() {
   if (!begun_) return;
   carefully("erase its heartbeat", beats_fail_, [this] {
-    storage_.results->erase(heartbeat_key({.node = options_.node, .host = host_, .name_space = options_.name_space}));
+    storage_.results->erase(
+        heartbeat_key({.node = options_.node, .host = host_, .name_space = options_.name_space}));
   });
 }
 
@@ -130,7 +138,9 @@ void ControlDesk::review() {
   for (const auto& [job, revocation] : revocations_) engine_.revoke(revocation);
 }
 
-void ControlDesk::review_pauses() { keep_to(orders_.paused()); }
+void ControlDesk::review_pauses() {
+  keep_to(orders_.paused());
+}
 
 void ControlDesk::keep_to(std::vector<PausedQueue> paused) {
   std::erase_if(paused, [&](const auto& one) { return !one.node.empty() && one.node != options_.node; });
@@ -199,7 +209,8 @@ void ControlDesk::beat() {
   // What has come since the last time: who reads one heartbeat only knows the pace, too.
   const auto& counters = engine_.counters();
   const Counted now{clock_.steady(), counters.done, counters.failed, counters.retried};
-  const auto since = counted_.at == SteadyTime{} ? Duration::zero() : duration_cast<Duration>(now.at - counted_.at);
+  const auto since =
+      counted_.at == SteadyTime{} ? Duration::zero() : duration_cast<Duration>(now.at - counted_.at);
   told["recent"] = {{"ms", ms(since)},
                     {"completed", now.done - counted_.done},
                     {"failed", now.failed - counted_.failed},
@@ -269,7 +280,9 @@ Json ControlDesk::inspect(const Json& wanted) {
     parts.insert(named.begin(), named.end());
   }
   const auto wants = [&](const char* part) { return parts.empty() || parts.contains(part); };
-  Json json{{"timestamp", format_time(clock_.wall())}, {"inflight", engine_.inflight()}, {"pausedQueues", paused_names()}};
+  Json json{{"timestamp", format_time(clock_.wall())},
+            {"inflight", engine_.inflight()},
+            {"pausedQueues", paused_names()}};
   if (wants("active")) json["active"] = active();
   if (wants("reserved")) {
     auto& reserved = json["reserved"] = Json::array();
@@ -280,7 +293,8 @@ Json ControlDesk::inspect(const Json& wanted) {
     auto& scheduled = json["scheduled"] = Json::object();
     const auto queues = engine_.subscriptions().queues();
     for (const auto& depth : storage_.broker->depths())
-      if (std::find(queues.begin(), queues.end(), depth.queue) != queues.end()) scheduled[depth.queue] = depth.delayed;
+      if (std::find(queues.begin(), queues.end(), depth.queue) != queues.end())
+        scheduled[depth.queue] = depth.delayed;
   }
   if (wants("registered")) {
     auto& registered = json["registered"] = Json::array();
@@ -337,8 +351,14 @@ Json ControlDesk::pause(const Json& wanted) {
   const auto is_in = [](const std::vector<std::string>& names, const std::string& name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  const auto updated = std::count_if(queues.begin(), queues.end(), [&](const auto& queue) { return is_in(before, queue) != is_in(after, queue); });
-  return {{"namespace", options_.name_space}, {"queues", queues}, {"updated", updated}, {"persisted", true}, {"paused", after}};
+  const auto updated = std::count_if(queues.begin(), queues.end(), [&](const auto& queue) {
+    return is_in(before, queue) != is_in(after, queue);
+  });
+  return {{"namespace", options_.name_space},
+          {"queues", queues},
+          {"updated", updated},
+          {"persisted", true},
+          {"paused", after}};
 }
 
 Json ControlDesk::queue_status() const {
@@ -349,7 +369,8 @@ Json ControlDesk::queue_status() const {
 Json ControlDesk::watch(const Json& wanted) {
   const auto length = [&](const char* key, Duration least, Duration most) {
     const auto found = wanted.find(key);
-    if (found == wanted.end() || !found->is_number_integer()) throw Error(Exit::data, std::string("its ") + key + " is no number");
+    if (found == wanted.end() || !found->is_number_integer())
+      throw Error(Exit::data, std::string("its ") + key + " is no number");
     const auto asked = std::clamp<std::int64_t>(found->get<std::int64_t>(), 0, ms(longest_watch));
     return std::clamp<Duration>(milliseconds{asked}, least, most);
   };
@@ -369,10 +390,13 @@ Json ControlDesk::shutdown(const ControlRequest& request) {
   if (!mode) throw Error(Exit::data, "its mode is none of warm, soft and hard");
   // A worker that is started again must not obey the same order again, whoever repeats it.
   const auto key = "obeyed:" + options_.name_space + ":" + options_.node + "@" + host_ + ":" + request.id;
-  if (!storage_.standing_orders().compare_and_set({key, "1", request.expires - clock_.wall() + std::chrono::minutes{1}}, 0))
+  if (!storage_.standing_orders().compare_and_set(
+          {key, "1", request.expires - clock_.wall() + std::chrono::minutes{1}}, 0))
     throw Error(Exit::data, "it was obeyed before");
   const bool first = engine_.tell_to_end(*mode);
-  return {{"status", first ? "initiated" : "in-progress"}, {"mode", to_string(*mode)}, {"active", active().size()}};
+  return {{"status", first ? "initiated" : "in-progress"},
+          {"mode", to_string(*mode)},
+          {"active", active().size()}};
 }
 
 }  // namespace stem

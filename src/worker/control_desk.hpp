@@ -7,8 +7,8 @@
 
 #include "storage/open.hpp"
 #include "worker/control_listener.hpp"
-#include "worker/hearing.hpp"
 #include "worker/engine_options.hpp"
+#include "worker/hearing.hpp"
 #include "worker/heartbeat.hpp"
 #include "worker/standing_orders.hpp"
 
@@ -16,12 +16,13 @@ namespace stem {
 
 class Engine;
 
-/// The worker's side of the control plane: standing orders, orders that come in, heartbeats. All on the broker thread;
-/// all that talks to the outside world throws Error.
+/// The worker's side of the control plane: standing orders, orders that come in, heartbeats. All on the
+/// broker thread; all that talks to the outside world throws Error.
 class ControlDesk {
  public:
   /// All of them outlive it.
-  ControlDesk(Engine& engine, const EngineOptions& options, const Registry& tasks, const Storage& storage, const Clock& clock);
+  ControlDesk(Engine& engine, const EngineOptions& options, const Registry& tasks, const Storage& storage,
+              const Clock& clock);
 
   /// Reads the standing orders and begins to listen; before it, no job may be taken. May be tried again.
   void begin();

@@ -12,15 +12,21 @@ namespace {
 constexpr std::size_t heard_at_once = 100;
 constexpr std::size_t most_remembered = 10'000;  // requests, so that a flood takes a bounded place
 constexpr std::chrono::seconds answer_life{60};
-constexpr std::chrono::seconds told_every{10};   // a line of the log for what is refused
+constexpr std::chrono::seconds told_every{10};  // a line of the log for what is refused
 
 }  // namespace
 
-ControlListener::ControlListener(Broker& broker, Identity self, std::optional<PayloadSigner> signer, const Clock& clock, Obey obey)
-    : broker_(broker), self_(std::move(self)), signer_(std::move(signer)), clock_(clock), obey_(std::move(obey)) {}
+ControlListener::ControlListener(Broker& broker, Identity self, std::optional<PayloadSigner> signer,
+                                 const Clock& clock, Obey obey)
+    : broker_(broker),
+      self_(std::move(self)),
+      signer_(std::move(signer)),
+      clock_(clock),
+      obey_(std::move(obey)) {}
 
 void ControlListener::begin() {
-  std::vector<Listening> ears{{control_channel(self_.name_space)}, {control_channel(self_.name_space, self_.node)}};
+  std::vector<Listening> ears{{control_channel(self_.name_space)},
+                              {control_channel(self_.name_space, self_.node)}};
   broker_.listen(ears, heard_at_once);
   ears_ = std::move(ears);
 }
@@ -36,7 +42,8 @@ void ControlListener::hear() {
 ControlRequest ControlListener::believe(const Broadcast& said) const {
   if (said.wire.size() > longest_control_message) throw Error(Exit::data, "it is too long");
   const auto envelope = envelope_from_wire(said.wire);
-  if (envelope.queue != said.channel) throw Error(Exit::data, "it was said on another channel: " + printable(envelope.queue));
+  if (envelope.queue != said.channel)
+    throw Error(Exit::data, "it was said on another channel: " + printable(envelope.queue));
   if (signer_)
     if (const auto fault = signer_->verify(envelope)) throw Error(Exit::data, fault->reason);
   auto request = control_request_from(envelope);
@@ -46,7 +53,8 @@ ControlRequest ControlListener::believe(const Broadcast& said) const {
 
 bool ControlListener::heard_before(const ControlRequest& request, WallTime now) {
   if (heard_.contains(request.id)) return true;
-  if (heard_.size() >= most_remembered) std::erase_if(heard_, [&](const auto& one) { return one.second <= now; });
+  if (heard_.size() >= most_remembered)
+    std::erase_if(heard_, [&](const auto& one) { return one.second <= now; });
   if (heard_.size() >= most_remembered) throw Error(Exit::data, "too many orders at once");
   heard_.emplace(request.id, request.expires);
   return false;
@@ -59,7 +67,8 @@ void ControlListener::take(const Broadcast& said) {
     if (!request->is_for(self_.node)) return;
     const auto now = clock_.wall();
     if (request->expires <= now) {
-      spdlog::info("an order to {} that expired at {} is not obeyed", printable(request->type), format_time(request->expires));
+      spdlog::info("an order to {} that expired at {} is not obeyed", printable(request->type),
+                   format_time(request->expires));
       return;
     }
     if (heard_before(*request, now)) return;
@@ -70,7 +79,8 @@ void ControlListener::take(const Broadcast& said) {
 }
 
 void ControlListener::answer(const ControlRequest& request) {
-  ControlReply reply{.request = request.id, .node = self_.node, .host = self_.host, .payload = Json::object(), .error = {}};
+  ControlReply reply{
+      .request = request.id, .node = self_.node, .host = self_.host, .payload = Json::object(), .error = {}};
   try {
     reply.payload = obey_(request);
   } catch (const std::exception& error) {
@@ -98,7 +108,8 @@ void ControlListener::refuse(const std::string& channel, const std::string& why)
   ++untold_;
   const auto now = clock_.steady();
   if (told_ && now - *told_ < told_every) return;
-  spdlog::warn("{} on {} not obeyed: {}", untold_ == 1 ? "an order" : std::to_string(untold_) + " orders", channel, why);
+  spdlog::warn("{} on {} not obeyed: {}", untold_ == 1 ? "an order" : std::to_string(untold_) + " orders",
+               channel, why);
   told_ = now;
   untold_ = 0;
 }

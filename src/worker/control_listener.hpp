@@ -12,8 +12,8 @@
 
 namespace stem {
 
-/// Hears what workers are told, believes or refuses it, has it done and answers. What is malformed, too long, not rightly
-/// signed, meant for another node, expired or heard before is not done. One thread.
+/// Hears what workers are told, believes or refuses it, has it done and answers. What is malformed, too long,
+/// not rightly signed, meant for another node, expired or heard before is not done. One thread.
 class ControlListener {
  public:
   struct Identity {
@@ -25,7 +25,8 @@ class ControlListener {
   using Obey = std::function<Json(const ControlRequest&)>;
 
   /// `broker` and `clock` outlive it.
-  ControlListener(Broker& broker, Identity self, std::optional<PayloadSigner> signer, const Clock& clock, Obey obey);
+  ControlListener(Broker& broker, Identity self, std::optional<PayloadSigner> signer, const Clock& clock,
+                  Obey obey);
 
   /// What is said from now on will be heard. Throws as the broker does.
   void begin();

@@ -103,7 +103,8 @@ void Engine::pause(const std::vector<std::string>& queues) {
 
 bool Engine::tell_to_end(StopMode mode) {
   int before = told_to_end_;
-  while (before < static_cast<int>(mode) && !told_to_end_.compare_exchange_weak(before, static_cast<int>(mode))) {
+  while (before < static_cast<int>(mode) &&
+         !told_to_end_.compare_exchange_weak(before, static_cast<int>(mode))) {
   }
   announce(true);
   return before < 0;
@@ -164,7 +165,8 @@ void Engine::put_back() {
   if (phase_ != Phase::running) {
     held_.clear();
     if (phase_ == Phase::halted) held_.abandon();
-  } else if (held_.pool().waiting() > prefetch_.least() && clock_.steady() - held_.last_collected() >= milliseconds{500}) {
+  } else if (held_.pool().waiting() > prefetch_.least() &&
+             clock_.steady() - held_.last_collected() >= milliseconds{500}) {
     if (held_.put_back(prefetch_.least())) prefetch_.calm();
   }
 }
@@ -239,7 +241,8 @@ std::size_t Engine::room() const {
 }
 
 bool Engine::lingers(SteadyTime now) const {
-  return phase_ == Phase::running && held_.pool().waiting() > prefetch_.now() / 2 && now < held_.unsettled().since() + linger;
+  return phase_ == Phase::running && held_.pool().waiting() > prefetch_.now() / 2 &&
+         now < held_.unsettled().since() + linger;
 }
 
 /// One round trip: ends leases, takes new ones.
@@ -252,7 +255,8 @@ void Engine::exchange() {
   if (unsettled.empty() ? !hurry : lingers(now)) return;
 
   // The handlers' pace since the last exchange says how far ahead to lease.
-  if (!unsettled.empty()) prefetch_.follow(unsettled.size(), duration_cast<Duration>(now - last_exchange_), last_answer_);
+  if (!unsettled.empty())
+    prefetch_.follow(unsettled.size(), duration_cast<Duration>(now - last_exchange_), last_answer_);
   last_exchange_ = now;
 
   const bool ok = ask([&] {
@@ -371,7 +375,8 @@ void Engine::rest() {
   held_.pool().gather(false);
   if (fds[0].revents) wake_.clear();
   if (fds[1].revents) {
-    // Not asked as the others are: an adapter that cannot reach its server wakes us, too, and that is no answer.
+    // Not asked as the others are: an adapter that cannot reach its server wakes us, too, and that is no
+    // answer.
     Wake wake{.jobs = true, .broadcasts = true};
     try {
       wake = storage_.broker->clear_wake();

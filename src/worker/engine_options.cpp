@@ -17,8 +17,10 @@ EngineOptions engine_options(const Config& config) {
   options.broadcasts = config.broadcasts;
   for (const auto& channel : options.broadcasts)
     if (!config.routing_file.empty() && !routing.broadcasts.contains(channel))
-      throw Error(Exit::config, "the worker is to listen on '" + channel + "', which is not among `broadcasts` of " + config.routing_file +
-                                    "; nobody would send anything there: correct STEM_WORKER_BROADCASTS or the file");
+      throw Error(Exit::config,
+                  "the worker is to listen on '" + channel + "', which is not among `broadcasts` of " +
+                      config.routing_file +
+                      "; nobody would send anything there: correct STEM_WORKER_BROADCASTS or the file");
   options.concurrency = config.concurrency > 0
                             ? config.concurrency
                             : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));

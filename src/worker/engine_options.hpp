@@ -16,7 +16,7 @@ struct EngineOptions {
   std::vector<std::string> broadcasts{};       ///< channels that it listens on, changed in the same way
   int concurrency = 1;
   int prefetch_multiplier = 2;
-  std::size_t most_ahead = 1000;  ///< jobs held at once, however quick the handlers are
+  std::size_t most_ahead = 1000;                  ///< jobs held at once, however quick the handlers are
   std::string name_space = "stem";                ///< whose orders it obeys
   Duration heartbeat = std::chrono::seconds{10};  ///< how often it tells that it lives
   Duration lease = std::chrono::seconds{30};

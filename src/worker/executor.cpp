@@ -46,7 +46,9 @@ std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallb
 void Executor::run(LeasedJob& job) {
   auto settlement = attempt(job);
   if (job.stage == LeasedJob::Stage::abandoned) return;
-  if (job.task) shape_record(settlement, job.envelope, job.task->options, job.canvas || job.unrun == LeasedJob::Unrun::expired);
+  if (job.task)
+    shape_record(settlement, job.envelope, job.task->options,
+                 job.canvas || job.unrun == LeasedJob::Unrun::expired);
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
   if (job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished)) {
@@ -111,7 +113,8 @@ Settlement Executor::attempt(LeasedJob& job) {
   try {
     auto outcome = call(job);
     if (auto* done = std::get_if<Done>(&outcome); done && job.ignore_result) done->value = nullptr;
-    return settle_outcome(job.delivery, job.envelope, job.task->options, std::move(outcome), now(), rules, chance);
+    return settle_outcome(job.delivery, job.envelope, job.task->options, std::move(outcome), now(), rules,
+                          chance);
   } catch (...) {
     auto failure = failure_now();
     spdlog::warn("attempt {} of {} failed: {}: {}", job.delivery.attempt + 1, job.envelope.name, failure.type,
@@ -133,15 +136,17 @@ std::optional<Settlement> Executor::hindrance(LeasedJob& job) {
   }
   // What everyone hears cannot wait, and belongs to no others.
   if (!job.leased) return std::nullopt;
-  if (!job.canvas && !options.rate_limit && !job.envelope.meta.contains("stem.unique.key")) return std::nullopt;
+  if (!job.canvas && !options.rate_limit && !job.envelope.meta.contains("stem.unique.key"))
+    return std::nullopt;
   try {
     if (shared_.inputs.repeats(job)) {
       job.unrun = LeasedJob::Unrun::repeated;
       return Settlement{delivery.receipt, Ack{}, std::nullopt};
     }
     if (auto missing = shared_.inputs.read(job); !missing.empty())
-      return settle_dead(delivery, job.envelope.name, "canvas-forgotten", {"canvas-forgotten", std::move(missing)},
-                         {std::nullopt, shared_.clock.wall()}, shared_.rules);
+      return settle_dead(delivery, job.envelope.name, "canvas-forgotten",
+                         {"canvas-forgotten", std::move(missing)}, {std::nullopt, shared_.clock.wall()},
+                         shared_.rules);
     if (!options.rate_limit) return std::nullopt;
     const auto turn = shared_.rates.pass(job.envelope.name, *options.rate_limit);
     if (!turn) return std::nullopt;
@@ -154,23 +159,28 @@ std::optional<Settlement> Executor::hindrance(LeasedJob& job) {
                          {std::nullopt, shared_.clock.wall()}, shared_.rules);
     // The broker's link tells of what lasts, and this happens once a job.
     spdlog::debug("{} waits: {}", job.envelope.id, error.what());
-    return Settlement{delivery.receipt, Release{shared_.clock.wall() + std::chrono::seconds{1}}, std::nullopt};
+    return Settlement{delivery.receipt, Release{shared_.clock.wall() + std::chrono::seconds{1}},
+                      std::nullopt};
   }
 }
 
-std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery, const std::optional<PayloadSigner>& signer) {
+std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery,
+                                              const std::optional<PayloadSigner>& signer) {
   if (!signer) return std::nullopt;
   if (auto fault = signer->verify(envelope)) return fault;
-  // What the broker keeps beside the envelope is not signed: a job that was copied under another id, or into the queue of
-  // more powerful workers, carries a signature that is right.
+  // What the broker keeps beside the envelope is not signed: a job that was copied under another id, or into
+  // the queue of more powerful workers, carries a signature that is right.
   if (envelope.id != delivery.id)
-    return SignatureFault{"it was signed as the job " + printable(envelope.id), envelope.headers.at(signature_key_header)};
+    return SignatureFault{"it was signed as the job " + printable(envelope.id),
+                          envelope.headers.at(signature_key_header)};
   if (envelope.queue != delivery.queue)
-    return SignatureFault{"it was signed for the queue " + printable(envelope.queue), envelope.headers.at(signature_key_header)};
+    return SignatureFault{"it was signed for the queue " + printable(envelope.queue),
+                          envelope.headers.at(signature_key_header)};
   return std::nullopt;
 }
 
-std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery, const std::optional<PayloadSigner>& signer) {
+std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery,
+                                                   const std::optional<PayloadSigner>& signer) {
   try {
     const auto envelope = envelope_from_wire(delivery.wire);
     if (signature_fault(envelope, delivery, signer)) return nullptr;

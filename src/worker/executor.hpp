@@ -18,7 +18,7 @@ struct ExecutorShared {
   const Registry& tasks;
   const Clock& clock;
   AttemptRules rules;
-  std::optional<PayloadSigner> signer;                ///< jobs that it does not verify are dead; none = all are run
+  std::optional<PayloadSigner> signer;        ///< jobs that it does not verify are dead; none = all are run
   Duration soft_time_limit, hard_time_limit;  ///< where a task has none of its own; 0 = none
   JobInputs inputs;
   RateGate rates;
@@ -27,8 +27,8 @@ struct ExecutorShared {
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
 };
 
-/// Runs jobs one after another on the thread that calls it: parse, verify, match to a handler, call it, turn what it
-/// says or throws into a settlement. Whatever a handler throws stays here.
+/// Runs jobs one after another on the thread that calls it: parse, verify, match to a handler, call it, turn
+/// what it says or throws into a settlement. Whatever a handler throws stays here.
 class Executor {
  public:
   explicit Executor(ExecutorShared& shared) : shared_(shared), random_(std::random_device{}()) {}
@@ -48,9 +48,11 @@ class Executor {
 };
 
 /// Why the job is not what a holder of the keys signed for this place; empty without a signer.
-std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery, const std::optional<PayloadSigner>& signer);
+std::optional<SignatureFault> signature_fault(const Envelope& envelope, const Delivery& delivery,
+                                              const std::optional<PayloadSigner>& signer);
 
 /// What others wait for a job that no executor has read; null if nobody does, or it cannot be believed.
-std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery, const std::optional<PayloadSigner>& signer);
+std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery,
+                                                   const std::optional<PayloadSigner>& signer);
 
 }  // namespace stem

@@ -12,8 +12,8 @@
 
 namespace stem {
 
-/// The threads that run handlers, the line of jobs before them and the tray of jobs behind them. All functions are for the
-/// broker thread. What ends the wait of an executor: a job in the line, or close().
+/// The threads that run handlers, the line of jobs before them and the tray of jobs behind them. All
+/// functions are for the broker thread. What ends the wait of an executor: a job in the line, or close().
 class ExecutorPool {
  public:
   /// `shared` and `wake` outlive it. `wake` is set when there is something to collect().
@@ -25,7 +25,8 @@ class ExecutorPool {
   void put(const std::vector<LeasedJob*>& jobs) { line_.put(jobs); }
   /// Jobs that no executor has begun.
   std::size_t waiting() const { return line_.size(); }
-  /// Takes those of them that `goes` names, which is asked in their order, and gives them back; the others keep their order.
+  /// Takes those of them that `goes` names, which is asked in their order, and gives them back; the others
+  /// keep their order.
   std::vector<LeasedJob*> take_out(const std::function<bool(const LeasedJob&)>& goes);
   /// Finished and abandoned jobs, each once.
   std::vector<LeasedJob*> collect();

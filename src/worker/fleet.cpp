@@ -36,7 +36,9 @@ Fleet::Fleet(const Config& config, Storage storage, const Clock& clock)
 std::vector<Heartbeat> Fleet::alive(const std::vector<std::string>& nodes) {
   auto beats = read_heartbeats(*storage_.results, name_space_);
   if (!nodes.empty())
-    std::erase_if(beats, [&](const auto& beat) { return std::find(nodes.begin(), nodes.end(), beat.node) == nodes.end(); });
+    std::erase_if(beats, [&](const auto& beat) {
+      return std::find(nodes.begin(), nodes.end(), beat.node) == nodes.end();
+    });
   return beats;
 }
 
@@ -54,9 +56,14 @@ void Fleet::say(const ControlRequest& request, Duration ttl) {
   }
 }
 
-void Fleet::tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration ttl) {
+void Fleet::tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes,
+                 Duration ttl) {
   require_signer(signer_);
-  ControlRequest request{.id = new_id(clock_.wall()), .type = type, .targets = nodes, .payload = payload, .issued = clock_.wall()};
+  ControlRequest request{.id = new_id(clock_.wall()),
+                         .type = type,
+                         .targets = nodes,
+                         .payload = payload,
+                         .issued = clock_.wall()};
   request.expires = request.issued + ttl;
   say(request, ttl);
 }
@@ -76,10 +83,15 @@ std::optional<ControlReply> Fleet::reply_of(const Broadcast& said, const std::st
   }
 }
 
-std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration timeout) {
+std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload,
+                                    const std::vector<std::string>& nodes, Duration timeout) {
   require_signer(signer_);
   const auto begun = clock_.steady();
-  ControlRequest request{.id = new_id(clock_.wall()), .type = type, .targets = nodes, .payload = payload, .issued = clock_.wall()};
+  ControlRequest request{.id = new_id(clock_.wall()),
+                         .type = type,
+                         .targets = nodes,
+                         .payload = payload,
+                         .issued = clock_.wall()};
   const auto life = timeout + clock_allowance;
   request.expires = request.issued + life;
 
@@ -90,13 +102,16 @@ std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload
   storage_.broker->listen(ears, 1);
 
   std::map<Who, FleetAnswer> answers;
-  for (const auto& beat : alive(nodes)) answers[{beat.node, beat.host}] = {.node = beat.node, .host = beat.host, .error = "no answer"};
+  for (const auto& beat : alive(nodes))
+    answers[{beat.node, beat.host}] = {.node = beat.node, .host = beat.host, .error = "no answer"};
   say(request, life);
 
   const auto deadline = begun + (answers.empty() ? std::min(timeout, grace) : timeout);
   auto next_look = clock_.steady() + look_for_ended;
   const auto waits = [&] {
-    return answers.empty() || std::any_of(answers.begin(), answers.end(), [](const auto& one) { return one.second.kind == FleetAnswer::Kind::silent; });
+    return answers.empty() || std::any_of(answers.begin(), answers.end(), [](const auto& one) {
+             return one.second.kind == FleetAnswer::Kind::silent;
+           });
   };
   while (waits()) {
     for (const auto& said : storage_.broker->listen(ears, heard_at_once)) {
@@ -116,23 +131,32 @@ std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload
       next_look = now + look_for_ended;
       const auto living = alive(nodes);
       for (auto& [who, answer] : answers) {
-        const auto lives = [&](const auto& beat) { return beat.node == who.first && beat.host == who.second; };
-        if (answer.kind != FleetAnswer::Kind::silent || std::any_of(living.begin(), living.end(), lives)) continue;
+        const auto lives = [&](const auto& beat) {
+          return beat.node == who.first && beat.host == who.second;
+        };
+        if (answer.kind != FleetAnswer::Kind::silent || std::any_of(living.begin(), living.end(), lives))
+          continue;
         answer.kind = FleetAnswer::Kind::ended;
         answer.error = "it ended before it answered";
       }
     }
     const auto left = std::chrono::ceil<milliseconds>(std::min(deadline, next_look) - now).count();
     pollfd one{.fd = wake, .events = POLLIN, .revents = 0};
-    if (poll(&one, wake < 0 ? 0 : 1, static_cast<int>(std::clamp<std::int64_t>(left, 1, 1000))) > 0) storage_.broker->clear_wake();
+    if (poll(&one, wake < 0 ? 0 : 1, static_cast<int>(std::clamp<std::int64_t>(left, 1, 1000))) > 0)
+      storage_.broker->clear_wake();
   }
 
   std::vector<FleetAnswer> all;
   for (auto& [who, answer] : answers) all.push_back(std::move(answer));
   for (const auto& node : nodes)
     if (std::none_of(all.begin(), all.end(), [&](const auto& answer) { return answer.node == node; }))
-      all.push_back({.node = node, .host = {}, .kind = FleetAnswer::Kind::absent, .error = "no worker of that name lives"});
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return std::tie(a.node, a.host) < std::tie(b.node, b.host); });
+      all.push_back({.node = node,
+                     .host = {},
+                     .kind = FleetAnswer::Kind::absent,
+                     .error = "no worker of that name lives"});
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.node, a.host) < std::tie(b.node, b.host);
+  });
   return all;
 }
 

@@ -41,13 +41,15 @@ class Fleet {
 
   /// Those that live, by their heartbeats; of `nodes` only, unless it is empty.
   std::vector<Heartbeat> alive(const std::vector<std::string>& nodes = {});
-  /// Tells the nodes, or all, and waits until each that lives has answered, or `timeout`. By node and host; a named node
-  /// that does not live is absent.
-  /// Throws Error: 69 where the broker is away, 78 if orders must be signed and cannot be.
-  std::vector<FleetAnswer> ask(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration timeout);
+  /// Tells the nodes, or all, and waits until each that lives has answered, or `timeout`. By node and host; a
+  /// named node that does not live is absent. Throws Error: 69 where the broker is away, 78 if orders must be
+  /// signed and cannot be.
+  std::vector<FleetAnswer> ask(const std::string& type, const Json& payload,
+                               const std::vector<std::string>& nodes, Duration timeout);
 
   /// Tells them as ask() does, and waits for nobody. The order ends after `ttl`.
-  void tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes, Duration ttl);
+  void tell(const std::string& type, const Json& payload, const std::vector<std::string>& nodes,
+            Duration ttl);
 
   StandingOrders& orders() { return orders_; }
   const std::string& name_space() const { return name_space_; }

@@ -9,11 +9,11 @@ namespace stem {
 class Hearing {
  public:
   SteadyTime next() const { return next_; }
-  /// Something may have been said. A busy queue rings the same bell, so that it is heard up to `pause` later, and looking
-  /// costs nothing.
+  /// Something may have been said. A busy queue rings the same bell, so that it is heard up to `pause` later,
+  /// and looking costs nothing.
   void wake() { next_ = std::min(next_, heard_at_ + pause); }
-  /// At once if there was more than could be heard; else who says something and dies before it rings is heard `recheck`
-  /// later.
+  /// At once if there was more than could be heard; else who says something and dies before it rings is heard
+  /// `recheck` later.
   void heard(SteadyTime now, bool more = false) {
     heard_at_ = now;
     next_ = more ? now : now + recheck;

@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::size_t page = 500;
 
-std::string prefix_of(const std::string& name_space) { return "heartbeat:" + name_space + ":"; }
+std::string prefix_of(const std::string& name_space) {
+  return "heartbeat:" + name_space + ":";
+}
 
 std::optional<Heartbeat> heartbeat_from(const std::string& wire) {
   auto json = Json::parse(wire, nullptr, false);
@@ -32,8 +34,10 @@ std::optional<Heartbeat> heartbeat_from(const std::string& wire) {
     return std::nullopt;
   }
   if (const auto found = json.find("intervalMs"); found != json.end() && found->is_number_integer())
-    beat.interval = std::chrono::milliseconds(std::clamp<std::int64_t>(found->get<std::int64_t>(), 1, 86'400'000));
-  for (const char* key : {"workerId", "host", "namespace", "timestamp", "intervalMs", "version"}) json.erase(key);
+    beat.interval =
+        std::chrono::milliseconds(std::clamp<std::int64_t>(found->get<std::int64_t>(), 1, 86'400'000));
+  for (const char* key : {"workerId", "host", "namespace", "timestamp", "intervalMs", "version"})
+    json.erase(key);
   beat.facts = std::move(json);
   return beat;
 }
@@ -61,7 +65,8 @@ Json to_json(const Heartbeat& heartbeat) {
 }
 
 StoreWrite heartbeat_record(const Heartbeat& heartbeat) {
-  return {heartbeat_key(heartbeat), to_json(heartbeat).dump(-1, ' ', false, Json::error_handler_t::replace), 3 * heartbeat.interval};
+  return {heartbeat_key(heartbeat), to_json(heartbeat).dump(-1, ' ', false, Json::error_handler_t::replace),
+          3 * heartbeat.interval};
 }
 
 std::vector<Heartbeat> read_heartbeats(Store& store, const std::string& name_space) {
@@ -72,7 +77,8 @@ std::vector<Heartbeat> read_heartbeats(Store& store, const std::string& name_spa
     more = entries.size() == page;
     for (const auto& entry : entries) {
       after = entry.key;
-      if (auto beat = heartbeat_from(entry.value); beat && beat->name_space == name_space && heartbeat_key(*beat) == entry.key)
+      if (auto beat = heartbeat_from(entry.value);
+          beat && beat->name_space == name_space && heartbeat_key(*beat) == entry.key)
         beats.push_back(std::move(*beat));
     }
   }

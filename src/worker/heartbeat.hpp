@@ -10,8 +10,8 @@
 
 namespace stem {
 
-/// What a worker tells of itself every few seconds, in a record that ends three periods later: who reads it knows which
-/// workers live. A worker that ends in peace takes its record along.
+/// What a worker tells of itself every few seconds, in a record that ends three periods later: who reads it
+/// knows which workers live. A worker that ends in peace takes its record along.
 struct Heartbeat {
   std::string node;
   std::string host;

@@ -41,10 +41,12 @@ void HeldJobs::end_revoked(LeasedJob& job) {
   if (!begun) job.canvas = read_canvas_part(job.delivery, options_.signer);
   const auto task = begun ? job.envelope.name : task_of(job.delivery);
   const LogScope scope(job.delivery.id, task, job.delivery.queue, job.delivery.attempt);
-  spdlog::info("cancelled: revoked{}{}", job.revoked->requester.empty() ? "" : " by " + printable(job.revoked->requester),
+  spdlog::info("cancelled: revoked{}{}",
+               job.revoked->requester.empty() ? "" : " by " + printable(job.revoked->requester),
                job.revoked->reason.empty() ? "" : ": " + printable(job.revoked->reason));
   decide(job, settle_cancelled(job.delivery, task, *job.revoked,
-                               {begun ? std::optional(job.started_at) : std::nullopt, clock_.wall()}, options_.rules));
+                               {begun ? std::optional(job.started_at) : std::nullopt, clock_.wall()},
+                               options_.rules));
 }
 
 /// A job that has been handed out often without an end may be what ends its workers. One at a time is taken,
@@ -100,7 +102,8 @@ bool HeldJobs::collect() {
 }
 
 bool HeldJobs::put_back(std::size_t keep) {
-  const auto out = pool_.take_out([&, kept = std::size_t{0}](const LeasedJob& job) mutable { return job.leased && ++kept > keep; });
+  const auto out = pool_.take_out(
+      [&, kept = std::size_t{0}](const LeasedJob& job) mutable { return job.leased && ++kept > keep; });
   for (auto* job : out) release(*job, clock_.wall());
   return !out.empty();
 }
@@ -128,7 +131,8 @@ bool HeldJobs::expire() {
   bool any = false;
   const auto now = clock_.steady();
   for (auto& job : jobs_) {
-    if (job->stage != Stage::running || job->decided || !job->hard_deadline || now < *job->hard_deadline) continue;
+    if (job->stage != Stage::running || job->decided || !job->hard_deadline || now < *job->hard_deadline)
+      continue;
     if (!job->advance(Stage::running, Stage::abandoned)) continue;
     any = true;
     ++shared_.counters.stuck;
@@ -142,9 +146,10 @@ bool HeldJobs::expire() {
       end_revoked(*job);
       continue;
     }
-    auto settlement = settle_failure(job->delivery, job->envelope, job->task->options,
-                                     {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
-                                     std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5);
+    auto settlement =
+        settle_failure(job->delivery, job->envelope, job->task->options,
+                       {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
+                       std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5);
     shape_record(settlement, job->envelope, job->task->options, job->canvas != nullptr);
     decide(*job, std::move(settlement));
   }
@@ -197,7 +202,8 @@ std::vector<HeldJob> HeldJobs::view() const {
   std::vector<HeldJob> held;
   for (const auto& job : jobs_) {
     if (job->decided) continue;
-    HeldJob one{.id = job->delivery.id, .task = {}, .queue = job->delivery.queue, .attempt = job->delivery.attempt};
+    HeldJob one{
+        .id = job->delivery.id, .task = {}, .queue = job->delivery.queue, .attempt = job->delivery.attempt};
     if (job->stage == Stage::queued) {
       one.task = task_of(job->delivery);
     } else {
@@ -224,7 +230,8 @@ bool HeldJobs::all_settled() const {
 std::optional<SteadyTime> HeldJobs::next_deadline() const {
   std::optional<SteadyTime> first;
   for (const auto& job : jobs_)
-    if (job->stage == Stage::running && !job->decided && job->hard_deadline && (!first || *job->hard_deadline < *first))
+    if (job->stage == Stage::running && !job->decided && job->hard_deadline &&
+        (!first || *job->hard_deadline < *first))
       first = job->hard_deadline;
   return first;
 }

@@ -13,8 +13,8 @@
 
 namespace stem {
 
-/// The jobs that this worker holds, from their delivery until they are settled and no executor has them any more, and
-/// what becomes of each. For the broker thread.
+/// The jobs that this worker holds, from their delivery until they are settled and no executor has them any
+/// more, and what becomes of each. For the broker thread.
 class HeldJobs {
  public:
   /// All of them outlive it; `wake` is set when there is something to collect().
@@ -27,7 +27,8 @@ class HeldJobs {
   void take(std::vector<Delivery> deliveries, bool leased, const Revoked& revoked);
   /// Takes over what executors hand back. Returns whether there was anything.
   bool collect();
-  /// Of leased jobs that no handler has begun, all but the first `keep` go back to the broker. Returns whether any did.
+  /// Of leased jobs that no handler has begun, all but the first `keep` go back to the broker. Returns
+  /// whether any did.
   bool put_back(std::size_t keep);
   /// The worker ends: all of what no handler has begun goes back, and what was heard is not done here.
   void clear();
@@ -35,11 +36,11 @@ class HeldJobs {
   void put_back(const std::vector<std::string>& queues);
   /// Running jobs go back at once; their handlers go on for nothing.
   void abandon();
-  /// Attempts that have run past their hard time limit have failed, whatever their handlers still do. Returns whether there
-  /// was one.
+  /// Attempts that have run past their hard time limit have failed, whatever their handlers still do. Returns
+  /// whether there was one.
   bool expire();
-  /// A job that waits is cancelled; a handler that runs it is asked to stop if the order says so, and its job is cancelled
-  /// then. Returns whether one runs it.
+  /// A job that waits is cancelled; a handler that runs it is asked to stop if the order says so, and its job
+  /// is cancelled then. Returns whether one runs it.
   bool revoke(const Revocation& order);
   /// Other workers have these: handlers are asked to stop, and what waits is never begun.
   void lose(std::span<const Receipt> lost);

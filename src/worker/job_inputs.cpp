@@ -30,7 +30,8 @@ std::string JobInputs::read(LeasedJob& job) const {
     after = some.back().key;
   }
   if (static_cast<std::int64_t>(values.size()) != job.canvas->size)
-    return "of " + std::to_string(job.canvas->size) + " members' results, " + std::to_string(values.size()) + " are remembered";
+    return "of " + std::to_string(job.canvas->size) + " members' results, " + std::to_string(values.size()) +
+           " are remembered";
   job.chord_results = std::move(values);
   return {};
 }

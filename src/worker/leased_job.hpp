@@ -13,8 +13,9 @@
 
 namespace stem {
 
-/// One delivery on its way through this process: leased from a queue, or heard on a broadcast channel. Owned by the broker thread's list; an executor borrows it
-/// between taking it from the work queue and handing it back. `stage` decides who may touch what.
+/// One delivery on its way through this process: leased from a queue, or heard on a broadcast channel. Owned
+/// by the broker thread's list; an executor borrows it between taking it from the work queue and handing it
+/// back. `stage` decides who may touch what.
 struct LeasedJob {
   /// queued → running → finished is the executor's way. The broker thread turns queued into given_back
   /// (shutdown, lost lease) and running into abandoned (hard time limit, hard stop, lost lease): then it
@@ -24,7 +25,8 @@ struct LeasedJob {
   explicit LeasedJob(Delivery given, bool is_leased = true) : delivery(std::move(given)), leased(is_leased) {}
 
   Delivery delivery;
-  const bool leased;  ///< else it was heard, as it is by others: no lease to renew or to end, and no record of it
+  const bool
+      leased;  ///< else it was heard, as it is by others: no lease to renew or to end, and no record of it
   std::atomic<Stage> stage{Stage::queued};
 
   // The broker thread's own.

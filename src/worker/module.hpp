@@ -10,9 +10,10 @@ namespace stem {
 /// it), and else is a file of the working directory.
 std::string module_path(const std::string& name, const std::string& directory = {});
 
-/// Loads the shared object `path`, found as module_path() says, for the life of the process (handlers are code
-/// in it) and lets it register its tasks. Throws Error: 66 no such file; 78 not a shared object, no registration
-/// function, another ABI version, or a task that is registered already. Call before other threads run.
+/// Loads the shared object `path`, found as module_path() says, for the life of the process (handlers are
+/// code in it) and lets it register its tasks. Throws Error: 66 no such file; 78 not a shared object, no
+/// registration function, another ABI version, or a task that is registered already. Call before other
+/// threads run.
 void load_module(const std::string& path, Registry& tasks);
 
 }  // namespace stem

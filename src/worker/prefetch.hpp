@@ -9,8 +9,8 @@ namespace stem {
 struct Counters;
 struct EngineOptions;
 
-/// How many jobs a worker holds at once: the prefetch multiplier's for each executor that is free of stuck handlers, and
-/// more while handlers are quick. For the broker thread.
+/// How many jobs a worker holds at once: the prefetch multiplier's for each executor that is free of stuck
+/// handlers, and more while handlers are quick. For the broker thread.
 class Prefetch {
  public:
   /// Both outlive it.

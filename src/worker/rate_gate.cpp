@@ -43,15 +43,18 @@ std::optional<WallTime> RateGate::pass(const std::string& name, const RateLimit&
   }
   // One that misses its token by a moment has it, or a bucket of few tokens stays below its rate.
   const auto moment = std::min<Duration>(TokenBucket::interval(limit) / 4, std::chrono::milliseconds{100});
-  if (task.next_token - now < moment && task.next_token != task.promised) return task.promised = task.next_token;
-  const auto turn = std::clamp(task.next_turn, task.next_token, std::max(task.next_token, now + longest_wait));
+  if (task.next_token - now < moment && task.next_token != task.promised)
+    return task.promised = task.next_token;
+  const auto turn =
+      std::clamp(task.next_turn, task.next_token, std::max(task.next_token, now + longest_wait));
   task.next_turn = turn + TokenBucket::interval(limit);
   return turn;
 }
 
 bool RateGate::take(Task& task, const std::string& key, const RateLimit& limit, WallTime now) {
   // Twice as many as long as they are used up; what was left over is lost.
-  const auto most = static_cast<int>(std::clamp<std::int64_t>(token_life / TokenBucket::interval(limit) / 2, 1, limit.capacity()));
+  const auto most = static_cast<int>(
+      std::clamp<std::int64_t>(token_life / TokenBucket::interval(limit) / 2, 1, limit.capacity()));
   const bool used_up = task.tokens == 0 && now < task.tokens_end;
   task.batch = std::clamp(used_up ? task.batch * 2 : (task.batch - task.tokens) / 2, 1, most);
   task.tokens = 0;
@@ -61,7 +64,8 @@ bool RateGate::take(Task& task, const std::string& key, const RateLimit& limit, 
     const auto taken = bucket.take(limit, now, task.batch);
     task.next_token = taken.next;
     if (taken.tokens == 0) return false;
-    if (!store_.compare_and_set({key, std::to_string(bucket.full_at), taken.ttl}, entry ? entry->version : 0)) continue;
+    if (!store_.compare_and_set({key, std::to_string(bucket.full_at), taken.ttl}, entry ? entry->version : 0))
+      continue;
     task.tokens = taken.tokens;
     task.tokens_end = now + token_life;
     task.next_token = now;

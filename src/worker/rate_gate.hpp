@@ -12,18 +12,19 @@
 
 namespace stem {
 
-/// Lets jobs of limited tasks begin as fast as all workers of a namespace together may. The buckets are in the store, under
-/// `rate:NAMESPACE/TASK`. A task that needs more than some eighty tokens a second takes several at once, and uses them up
-/// within `token_life` or not at all; so a quick task costs no round trip a job, and jobs begin that much late at the most.
-/// Thread-safe; a call may wait for the store.
+/// Lets jobs of limited tasks begin as fast as all workers of a namespace together may. The buckets are in
+/// the store, under `rate:NAMESPACE/TASK`. A task that needs more than some eighty tokens a second takes
+/// several at once, and uses them up within `token_life` or not at all; so a quick task costs no round trip a
+/// job, and jobs begin that much late at the most. Thread-safe; a call may wait for the store.
 class RateGate {
  public:
   /// `store` and `clock` outlive it.
-  RateGate(Store& store, const Clock& clock, std::string name_space) : store_(store), clock_(clock), name_space_(std::move(name_space)) {}
+  RateGate(Store& store, const Clock& clock, std::string name_space)
+      : store_(store), clock_(clock), name_space_(std::move(name_space)) {}
 
-  /// Empty: a job may begin. Else when it should come again. Jobs that are sent away get turns one after another, as the
-  /// tokens come, so that they do not all come at once, at most `longest_wait` away. Throws Error as Store does: a limit
-  /// protects somebody, so nothing begins without the store.
+  /// Empty: a job may begin. Else when it should come again. Jobs that are sent away get turns one after
+  /// another, as the tokens come, so that they do not all come at once, at most `longest_wait` away. Throws
+  /// Error as Store does: a limit protects somebody, so nothing begins without the store.
   std::optional<WallTime> pass(const std::string& task, const RateLimit& limit);
 
   static constexpr Duration token_life = std::chrono::milliseconds{50};
@@ -32,12 +33,12 @@ class RateGate {
  private:
   struct Task {
     std::mutex mutex{};
-    int tokens = 0;          ///< taken from the store, and not used yet
-    WallTime tokens_end{};   ///< then they are void
-    int batch = 1;           ///< how many to take at once; follows the demand
-    WallTime next_token{};   ///< the store has none before
-    WallTime next_turn{};    ///< of the next job that is sent away
-    WallTime promised{};     ///< a token that a job waits for out of turn
+    int tokens = 0;         ///< taken from the store, and not used yet
+    WallTime tokens_end{};  ///< then they are void
+    int batch = 1;          ///< how many to take at once; follows the demand
+    WallTime next_token{};  ///< the store has none before
+    WallTime next_turn{};   ///< of the next job that is sent away
+    WallTime promised{};    ///< a token that a job waits for out of turn
   };
 
   Task& task_called(const std::string& name);

@@ -14,7 +14,8 @@ void Registry::add_handler(const std::string& name, Handler handler, TaskOptions
   if (options.retry) options.retry->validate();
   if (options.rate_limit) options.rate_limit->validate();
   const auto positive = [&](const std::optional<Duration>& length, const char* what) {
-    if (length && *length <= Duration::zero()) throw Error(Exit::config, "task " + name + ": " + what + " must be above 0");
+    if (length && *length <= Duration::zero())
+      throw Error(Exit::config, "task " + name + ": " + what + " must be above 0");
   };
   positive(options.expires, "expires");
   positive(options.result_ttl, "result_ttl");

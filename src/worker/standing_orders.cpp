@@ -18,7 +18,8 @@ constexpr const char* pause_name = "__stem.pause__";
 void require_signer(const std::optional<PayloadSigner>& signer) {
   if (signer && !signer->can_sign())
     throw Error(Exit::config,
-                "orders to workers have to be signed, and this configuration cannot sign: set STEM_SIGNING_PRIVATE_KEYS and "
+                "orders to workers have to be signed, and this configuration cannot sign: set "
+                "STEM_SIGNING_PRIVATE_KEYS and "
                 "STEM_SIGNING_ACTIVE_KEY");
 }
 
@@ -56,7 +57,8 @@ void StandingOrders::revoke(const std::vector<Revocation>& revocations) {
 void StandingOrders::pause(const std::vector<PausedQueue>& queues) {
   require_signer(signer_);
   std::vector<StoreWrite> writes;
-  for (const auto& one : queues) writes.push_back(write(pause_key(one.queue, one.node), pause_name, to_json(one, name_space_), {}));
+  for (const auto& one : queues)
+    writes.push_back(write(pause_key(one.queue, one.node), pause_name, to_json(one, name_space_), {}));
   store_.put(writes);
 }
 
@@ -71,7 +73,8 @@ void StandingOrders::resume(const std::vector<std::string>& queues, const std::v
 }
 
 template <class Take>
-void StandingOrders::each(const std::string& prefix, const char* name, std::vector<std::string>* refused, Take take) {
+void StandingOrders::each(const std::string& prefix, const char* name, std::vector<std::string>* refused,
+                          Take take) {
   std::string after;
   for (bool more = true; more;) {
     const auto entries = store_.list(prefix, page, after);
@@ -80,7 +83,8 @@ void StandingOrders::each(const std::string& prefix, const char* name, std::vect
       after = entry.key;
       try {
         const auto envelope = envelope_from_wire(entry.value);
-        if (envelope.name != name || envelope.queue != entry.key) throw Error(Exit::data, "it was written for another place");
+        if (envelope.name != name || envelope.queue != entry.key)
+          throw Error(Exit::data, "it was written for another place");
         if (signer_)
           if (const auto fault = signer_->verify(envelope)) throw Error(Exit::data, fault->reason);
         // A namespace may be the beginning of another's name.
@@ -106,7 +110,8 @@ StandingOrders::All StandingOrders::read() {
 
 std::vector<PausedQueue> StandingOrders::paused(std::vector<std::string>* refused) {
   std::vector<PausedQueue> all;
-  each(key("pause", ""), pause_name, refused, [&](const Json& args) { all.push_back(paused_queue_from(args)); });
+  each(key("pause", ""), pause_name, refused,
+       [&](const Json& args) { all.push_back(paused_queue_from(args)); });
   return all;
 }
 

@@ -12,12 +12,14 @@
 
 namespace stem {
 
-/// What workers of a namespace have to obey whenever they start: revoked jobs and paused queues, in a store. Each is an
-/// envelope under a key that it names as its queue, signed where signing is configured; who reads believes no other.
+/// What workers of a namespace have to obey whenever they start: revoked jobs and paused queues, in a store.
+/// Each is an envelope under a key that it names as its queue, signed where signing is configured; who reads
+/// believes no other.
 class StandingOrders {
  public:
   /// `store` and `clock` outlive it.
-  StandingOrders(Store& store, std::string name_space, std::optional<PayloadSigner> signer, const Clock& clock)
+  StandingOrders(Store& store, std::string name_space, std::optional<PayloadSigner> signer,
+                 const Clock& clock)
       : store_(store), name_space_(std::move(name_space)), signer_(std::move(signer)), clock_(clock) {}
 
   /// Remembered when they return, in one commit. Throw Error as Store does, and 78 if they cannot be signed.

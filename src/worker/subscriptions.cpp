@@ -28,8 +28,12 @@ std::vector<std::string> Subscriptions::channels() const {
   return channels_;
 }
 
-std::vector<std::string> Subscriptions::paused() const { return queues_that(true); }
-std::vector<std::string> Subscriptions::open() const { return queues_that(false); }
+std::vector<std::string> Subscriptions::paused() const {
+  return queues_that(true);
+}
+std::vector<std::string> Subscriptions::open() const {
+  return queues_that(false);
+}
 
 std::vector<std::string> Subscriptions::queues_that(bool paused) const {
   const std::lock_guard lock(mutex_);

@@ -7,8 +7,8 @@
 
 namespace stem {
 
-/// Where a worker's jobs come from: the queues that it serves, those of them from which nothing is taken now, and the
-/// broadcast channels that it listens on. Thread-safe.
+/// Where a worker's jobs come from: the queues that it serves, those of them from which nothing is taken now,
+/// and the broadcast channels that it listens on. Thread-safe.
 class Subscriptions {
  public:
   explicit Subscriptions(std::vector<std::string> queues, std::vector<std::string> channels = {})

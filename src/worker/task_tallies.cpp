@@ -10,19 +10,24 @@ namespace {
 std::optional<Duration> run_time(const LeasedJob& job) {
   if (job.task == nullptr) return std::nullopt;
   if (job.stage == LeasedJob::Stage::finished)
-    return job.ended > job.started ? std::optional(duration_cast<Duration>(job.ended - job.started)) : std::nullopt;
-  if (job.stage == LeasedJob::Stage::abandoned && job.hard_deadline) return duration_cast<Duration>(*job.hard_deadline - job.started);
+    return job.ended > job.started ? std::optional(duration_cast<Duration>(job.ended - job.started))
+                                   : std::nullopt;
+  if (job.stage == LeasedJob::Stage::abandoned && job.hard_deadline)
+    return duration_cast<Duration>(*job.hard_deadline - job.started);
   return std::nullopt;
 }
 
 }  // namespace
 
-Json TaskTallies::Ends::json() const { return {{"done", of[0]}, {"failed", of[1]}, {"retried", of[2]}, {"cancelled", of[3]}}; }
+Json TaskTallies::Ends::json() const {
+  return {{"done", of[0]}, {"failed", of[1]}, {"retried", of[2]}, {"cancelled", of[3]}};
+}
 
 void TaskTallies::count(const LeasedJob& job, End end) {
   const auto number = static_cast<std::size_t>(end);
   if (job.leased) {
-    if (!last_queue_ || last_queue_->first != job.delivery.queue) last_queue_ = &*queues_.try_emplace(job.delivery.queue).first;
+    if (!last_queue_ || last_queue_->first != job.delivery.queue)
+      last_queue_ = &*queues_.try_emplace(job.delivery.queue).first;
     ++last_queue_->second.of[number];
   }
 

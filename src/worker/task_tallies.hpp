@@ -11,18 +11,18 @@
 
 namespace stem {
 
-/// What became of the jobs of each task, and of each queue, since the worker started. As many entries as tasks are
-/// registered and queues have been served. For the broker thread only.
+/// What became of the jobs of each task, and of each queue, since the worker started. As many entries as
+/// tasks are registered and queues have been served. For the broker thread only.
 class TaskTallies {
  public:
   enum class End { done, failed, retried, cancelled };
 
-  /// For a job that is over, as far as the broker knows. One whose task is not known counts for its queue only, one that was
-  /// heard on a channel for its task only.
+  /// For a job that is over, as far as the broker knows. One whose task is not known counts for its queue
+  /// only, one that was heard on a channel for its task only.
   void count(const LeasedJob& job, End end);
 
-  /// The tasks that ended most often, `most_told` of them: `{"task", "done", "failed", "retried", "cancelled", "tookMs",
-  /// "times"}`, where `tookMs` is the sum of `times`.
+  /// The tasks that ended most often, `most_told` of them: `{"task", "done", "failed", "retried",
+  /// "cancelled", "tookMs", "times"}`, where `tookMs` is the sum of `times`.
   Json tasks() const;
   /// `{QUEUE: {"done", "failed", "retried", "cancelled"}}`.
   Json queues() const;

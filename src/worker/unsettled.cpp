@@ -44,7 +44,8 @@ void Unsettled::write_records(const Storage& storage, Duration lease) {
 }
 
 void Unsettled::count(const LeasedJob& job, End end) {
-  std::atomic<std::uint64_t>* const counts[] = {&counters_.done, &counters_.failed, &counters_.retried, &counters_.cancelled};
+  std::atomic<std::uint64_t>* const counts[] = {&counters_.done, &counters_.failed, &counters_.retried,
+                                                &counters_.cancelled};
   ++*counts[static_cast<std::size_t>(end)];
   tallies_.count(job, end);
 }

@@ -9,20 +9,23 @@
 namespace stem {
 namespace {
 
-/// Looks at a text without building anything of it. YAML::LoadAll() would build one empty document after the other, for
-/// ever, of a text that begins with a comma (yaml-cpp 0.7).
+/// Looks at a text without building anything of it. YAML::LoadAll() would build one empty document after the
+/// other, for ever, of a text that begins with a comma (yaml-cpp 0.7).
 class Look : public YAML::EventHandler {
  public:
   void OnDocumentStart(const YAML::Mark& mark) override {
-    if (++documents > 1) throw YAML::ParserException(mark, "a second document begins here; there is to be one");
+    if (++documents > 1)
+      throw YAML::ParserException(mark, "a second document begins here; there is to be one");
   }
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
   void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
   void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
-  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
   void OnSequenceEnd() override {}
-  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
   void OnMapEnd() override {}
 
   int documents = 0;

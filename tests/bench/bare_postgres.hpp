@@ -6,18 +6,23 @@
 #include "../unit/postgres_server.hpp"
 #include "worker_figures.hpp"
 
-/// The least that any worker on PostgreSQL does, through libpq: lease 100, then delete them and lease the next 100, as two
-/// statements of one transaction in one pipeline. It keeps no ids, priorities, delays, or results.
+/// The least that any worker on PostgreSQL does, through libpq: lease 100, then delete them and lease the
+/// next 100, as two statements of one transaction in one pipeline. It keeps no ids, priorities, delays, or
+/// results.
 class BarePostgres {
  public:
   explicit BarePostgres(const PostgresServer& server) : connection_(PQconnectdb(server.url().c_str())) {
     if (PQstatus(connection_) != CONNECTION_OK) throw std::runtime_error(PQerrorMessage(connection_));
-    PQsetNoticeProcessor(connection_, [](void*, const char*) {}, nullptr);
-    run("CREATE TABLE IF NOT EXISTS bare(id bigserial PRIMARY KEY, lease bigint NOT NULL DEFAULT 0, wire text NOT NULL)");
+    PQsetNoticeProcessor(
+        connection_, [](void*, const char*) {}, nullptr);
+    run("CREATE TABLE IF NOT EXISTS bare(id bigserial PRIMARY KEY, lease bigint NOT NULL DEFAULT 0, wire "
+        "text NOT NULL)");
     prepare("fill", "INSERT INTO bare(wire) SELECT unnest($1::text[])");
     prepare("end", "DELETE FROM bare WHERE id = ANY($1::bigint[])");
-    prepare("lease", "UPDATE bare SET lease = $1::bigint WHERE id IN (SELECT id FROM bare WHERE lease = 0 ORDER BY id LIMIT 100 "
-                     "FOR UPDATE SKIP LOCKED) RETURNING id, wire");
+    prepare("lease",
+            "UPDATE bare SET lease = $1::bigint WHERE id IN (SELECT id FROM bare WHERE lease = 0 ORDER BY id "
+            "LIMIT 100 "
+            "FOR UPDATE SKIP LOCKED) RETURNING id, wire");
     prepare("ring", "SELECT pg_notify($1::text, '')");
     PQenterPipelineMode(connection_);
   }
@@ -63,7 +68,8 @@ class BarePostgres {
       for (PGnotify* heard = nullptr; heard == nullptr;) {
         if ((heard = PQnotifies(bare.connection_)) == nullptr) {
           poll(&one, 1, -1);
-          if (PQconsumeInput(bare.connection_) == 0) throw std::runtime_error(PQerrorMessage(bare.connection_));
+          if (PQconsumeInput(bare.connection_) == 0)
+            throw std::runtime_error(PQerrorMessage(bare.connection_));
         }
         PQfreemem(heard);
       }
@@ -123,7 +129,8 @@ class BarePostgres {
   void prepare(const char* name, const char* sql) { PQclear(PQprepare(connection_, name, sql, 0, nullptr)); }
   void send(const char* name, const std::string& parameter) {
     const char* value = parameter.c_str();
-    if (PQsendQueryPrepared(connection_, name, 1, &value, nullptr, nullptr, 0) == 0) throw std::runtime_error(PQerrorMessage(connection_));
+    if (PQsendQueryPrepared(connection_, name, 1, &value, nullptr, nullptr, 0) == 0)
+      throw std::runtime_error(PQerrorMessage(connection_));
   }
   template <class Take>
   void finish(Take take) {
@@ -134,7 +141,8 @@ class BarePostgres {
       if (status == PGRES_TUPLES_OK) take(result);
       PQclear(result);
       if (status == PGRES_PIPELINE_SYNC) return;
-      if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) throw std::runtime_error(PQerrorMessage(connection_));
+      if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+        throw std::runtime_error(PQerrorMessage(connection_));
     }
   }
   void finish() {

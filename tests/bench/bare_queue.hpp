@@ -15,15 +15,18 @@
 class BareQueue {
  public:
   explicit BareQueue(const std::string& path) {
-    check(sqlite3_open_v2(path.c_str(), &database_, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr));
+    check(sqlite3_open_v2(path.c_str(), &database_,
+                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, nullptr));
     run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2048; PRAGMA secure_delete=OFF;"
-        "PRAGMA wal_autocheckpoint=2000; CREATE TABLE job(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL, wire TEXT NOT NULL)");
+        "PRAGMA wal_autocheckpoint=2000; CREATE TABLE job(id INTEGER PRIMARY KEY, lease INTEGER NOT NULL, "
+        "wire TEXT NOT NULL)");
     begin_ = prepare("BEGIN IMMEDIATE");
     commit_ = prepare("COMMIT");
     insert_ = prepare("INSERT INTO job(lease, wire) VALUES(0, ?)");
     delete_ = prepare("DELETE FROM job WHERE id = ?");
-    lease_ = prepare("UPDATE job SET lease = ? WHERE id IN (SELECT id FROM job WHERE lease = 0 ORDER BY id LIMIT ?) "
-                     "RETURNING id, wire");
+    lease_ = prepare(
+        "UPDATE job SET lease = ? WHERE id IN (SELECT id FROM job WHERE lease = 0 ORDER BY id LIMIT ?) "
+        "RETURNING id, wire");
   }
   ~BareQueue() {
     for (auto* statement : {begin_, commit_, insert_, delete_, lease_}) sqlite3_finalize(statement);

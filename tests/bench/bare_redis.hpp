@@ -5,8 +5,9 @@
 #include "../unit/redis_server.hpp"
 #include "worker_figures.hpp"
 
-/// The least that any worker on Redis Streams does, through hiredis: read 100, then acknowledge and delete them and read
-/// the next 100 in one pipeline. It keeps no ids, leases of several workers, priorities, or results.
+/// The least that any worker on Redis Streams does, through hiredis: read 100, then acknowledge and delete
+/// them and read the next 100 in one pipeline. It keeps no ids, leases of several workers, priorities, or
+/// results.
 class BareRedis {
  public:
   explicit BareRedis(const RedisServer& server) : context_(redisConnectUnix(server.socket().c_str())) {
@@ -21,7 +22,8 @@ class BareRedis {
     for (const auto& job : jobs) {
       const auto args = job.args.dump(), meta = job.meta.dump(), at = stem::format_time(job.enqueued_at);
       redisAppendCommand(context_,
-                         "XADD bare * id %s name %s args %s headers {} enqueuedAt %s notBefore %s priority 0 attempt 0 maxRetries 3 "
+                         "XADD bare * id %s name %s args %s headers {} enqueuedAt %s notBefore %s priority 0 "
+                         "attempt 0 maxRetries 3 "
                          "visibilityTimeout %s queue default meta %s",
                          job.id.c_str(), job.name.c_str(), args.c_str(), at.c_str(), "", "", meta.c_str());
     }
@@ -34,7 +36,8 @@ class BareRedis {
     std::vector<std::string> entries;
     do {
       end(entries);
-      redisAppendCommand(context_, "XREADGROUP GROUP workers one COUNT %d STREAMS bare >", static_cast<int>(bare_batch));
+      redisAppendCommand(context_, "XREADGROUP GROUP workers one COUNT %d STREAMS bare >",
+                         static_cast<int>(bare_batch));
       if (!entries.empty()) {
         freeReplyObject(next());
         freeReplyObject(next());

@@ -12,7 +12,8 @@ inline double median(std::vector<double> values) {
   return values.at(values.size() / 2);
 }
 
-/// One line of a benchmark's output. `ratio` is ours against the peer's of the same run, `bar` what it must reach.
+/// One line of a benchmark's output. `ratio` is ours against the peer's of the same run, `bar` what it must
+/// reach.
 inline void print_figure(const std::string& figure, double value, const std::string& unit,
                          std::optional<double> ratio = {}, std::optional<double> bar = {}) {
   nlohmann::ordered_json line{{"figure", figure}, {"value", value}, {"unit", unit}};

@@ -1,10 +1,11 @@
-// Worker and producer on Redis and on PostgreSQL, each against the least that any do there through the bare client
-// library (bare_redis.hpp, bare_postgres.hpp); and what a signature costs a job. On servers that the program starts,
-// PostgreSQL's durable; ours and the bare loop take turns in one run.
+// Worker and producer on Redis and on PostgreSQL, each against the least that any do there through the bare
+// client library (bare_redis.hpp, bare_postgres.hpp); and what a signature costs a job. On servers that the
+// program starts, PostgreSQL's durable; ours and the bare loop take turns in one run.
 //
 //     servers_bench [redis | postgres | signing | all] [ROUNDS] [JOBS] [SETTING]...
 //
-// A SETTING is one of PostgreSQL's: with fsync=off the disk is left out, and what is left is Stem's and the server's.
+// A SETTING is one of PostgreSQL's: with fsync=off the disk is left out, and what is left is Stem's and the
+// server's.
 
 #include <malloc.h>
 
@@ -30,12 +31,14 @@ int main(int argc, char** argv) {
     return config;
   };
   if (which == "redis" || which == "all")
-    print_figures<RedisServer, BareRedis>("redis", {}, rounds, count, [&](const RedisServer& server, const std::string& place) {
-      return config_of(server.url("namespace=" + place));
-    });
+    print_figures<RedisServer, BareRedis>("redis", {}, rounds, count,
+                                          [&](const RedisServer& server, const std::string& place) {
+                                            return config_of(server.url("namespace=" + place));
+                                          });
   if (which == "postgres" || which == "all")
-    print_figures<PostgresServer, BarePostgres>("postgresql", settings, rounds, count, [&](const PostgresServer& server, const std::string& place) {
-      return config_of(server.url("schema=" + place));
-    });
+    print_figures<PostgresServer, BarePostgres>("postgresql", settings, rounds, count,
+                                                [&](const PostgresServer& server, const std::string& place) {
+                                                  return config_of(server.url("schema=" + place));
+                                                });
   if (which == "signing" || which == "all") print_signing_figures();
 }

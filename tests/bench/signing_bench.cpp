@@ -2,4 +2,6 @@
 
 #include "signing_figures.hpp"
 
-int main() { print_signing_figures(); }
+int main() {
+  print_signing_figures();
+}

@@ -14,7 +14,8 @@ double microseconds_each(Step step) {
   for (int sample = 0; sample < 5; ++sample) {
     const auto begin = std::chrono::steady_clock::now();
     for (int i = 0; i < rounds; ++i) step();
-    values.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / rounds);
+    values.push_back(
+        std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count() / rounds);
   }
   return median(values);
 }

@@ -45,7 +45,8 @@ double drain_bare(const TempDir& here, const std::vector<Envelope>& jobs) {
   BareQueue bare(here.path / "bare.db");
   std::vector<std::string> wires;
   for (const auto& job : jobs) wires.push_back(to_wire(job));
-  for (auto rest = std::span<const std::string>(wires); !rest.empty(); rest = rest.subspan(std::min<std::size_t>(500, rest.size())))
+  for (auto rest = std::span<const std::string>(wires); !rest.empty();
+       rest = rest.subspan(std::min<std::size_t>(500, rest.size())))
     bare.publish(rest.first(std::min<std::size_t>(500, rest.size())));
   const auto begin = SteadyClock::now();
   if (bare.drain() != jobs.size()) throw std::runtime_error("jobs are left");
@@ -75,9 +76,11 @@ int main(int argc, char** argv) {
       ratios[i].push_back(mine[i] / bare);
     }
   }
-  print_figure("sqlite: no-op jobs drained by a worker of 8 threads, results on, against the bare loop, same batches",
-               median(rates[0]), "jobs/s", median(ratios[0]), 0.5);
-  print_figure("sqlite: the same with the worker's own batches", median(rates[1]), "jobs/s", median(ratios[1]));
+  print_figure(
+      "sqlite: no-op jobs drained by a worker of 8 threads, results on, against the bare loop, same batches",
+      median(rates[0]), "jobs/s", median(ratios[0]), 0.5);
+  print_figure("sqlite: the same with the worker's own batches", median(rates[1]), "jobs/s",
+               median(ratios[1]));
 
   const TempDir here;
   Latencies latencies;

@@ -44,18 +44,24 @@ inline std::vector<stem::Envelope> some_jobs(std::size_t count) {
   return jobs;
 }
 
-inline double seconds_since(SteadyClock::time_point begin) { return std::chrono::duration<double>(SteadyClock::now() - begin).count(); }
+inline double seconds_since(SteadyClock::time_point begin) {
+  return std::chrono::duration<double>(SteadyClock::now() - begin).count();
+}
 
 /// Jobs a second that `publish` takes, `at_once` at a time.
-inline double rate_of(const std::vector<stem::Envelope>& jobs, std::size_t at_once, const std::function<void(std::span<const stem::Envelope>)>& publish) {
+inline double rate_of(const std::vector<stem::Envelope>& jobs, std::size_t at_once,
+                      const std::function<void(std::span<const stem::Envelope>)>& publish) {
   const auto begin = SteadyClock::now();
   for (auto rest = std::span(jobs); !rest.empty(); rest = rest.subspan(std::min(at_once, rest.size())))
     publish(rest.first(std::min(at_once, rest.size())));
   return static_cast<double>(jobs.size()) / seconds_since(begin);
 }
 
-/// How many jobs a worker holds. Half of them are on their way in each exchange: 200 make the bare loop's batches of 100.
-inline std::size_t held_ahead(bool as_the_bare_loop) { return as_the_bare_loop ? 2 * bare_batch : stem::EngineOptions{}.most_ahead; }
+/// How many jobs a worker holds. Half of them are on their way in each exchange: 200 make the bare loop's
+/// batches of 100.
+inline std::size_t held_ahead(bool as_the_bare_loop) {
+  return as_the_bare_loop ? 2 * bare_batch : stem::EngineOptions{}.most_ahead;
+}
 
 /// Jobs a second, of `count` that wait.
 inline double drain_with_a_worker(const stem::Config& config, std::size_t count, std::size_t most_ahead) {
@@ -81,7 +87,8 @@ inline double drain_with_a_worker(const stem::Config& config, std::size_t count,
   engine.quiet();
   while (!engine.finished()) usleep(100);  // the last outcomes are settled
   const double length = seconds_since(begin);
-  if (!storage.broker->depths().empty() || engine.counters().done != count) throw std::runtime_error("jobs are left");
+  if (!storage.broker->depths().empty() || engine.counters().done != count)
+    throw std::runtime_error("jobs are left");
   return static_cast<double>(count) / length;
 }
 
@@ -96,7 +103,8 @@ using Consumer = std::function<void(const std::function<void()>& started)>;
 using Producer = std::function<std::function<void(std::size_t)>()>;
 
 /// Adds `count` jobs, each enqueued while the consumer is idle. Both processes read the same monotonic clock.
-inline void measure_latency(Latencies& latencies, std::size_t count, const Consumer& consume, const Producer& produce) {
+inline void measure_latency(Latencies& latencies, std::size_t count, const Consumer& consume,
+                            const Producer& produce) {
   constexpr std::size_t warming_up = 20;
   int started[2];
   if (pipe(started) != 0) throw std::runtime_error("pipe");
@@ -118,7 +126,9 @@ inline void measure_latency(Latencies& latencies, std::size_t count, const Consu
     SteadyClock::rep at = 0;
     if (read(started[0], &at, sizeof at) != sizeof at) throw std::runtime_error("the consumer ended");
     const SteadyClock::time_point start{SteadyClock::duration{at}};
-    const auto micros = [&](SteadyClock::time_point from) { return std::chrono::duration<double, std::micro>(start - from).count(); };
+    const auto micros = [&](SteadyClock::time_point from) {
+      return std::chrono::duration<double, std::micro>(start - from).count();
+    };
     if (i >= warming_up) {
       latencies.before.push_back(micros(before));
       latencies.after.push_back(std::max(0.0, micros(after)));
@@ -151,21 +161,25 @@ inline void measure_latency(Latencies& latencies, std::size_t count, const stem:
 
 inline double percentile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
-  return values.at(std::min(values.size() - 1, static_cast<std::size_t>(share * static_cast<double>(values.size()))));
+  return values.at(
+      std::min(values.size() - 1, static_cast<std::size_t>(share * static_cast<double>(values.size()))));
 }
 
 /// `bare`, if there is one, was measured beside it.
-inline void print_latency(const std::string& storage, const Latencies& ours, const Latencies* bare = nullptr) {
+inline void print_latency(const std::string& storage, const Latencies& ours,
+                          const Latencies* bare = nullptr) {
   struct Line {
     const char* from;
     const std::vector<double> Latencies::*values;
     std::optional<double> bars[2];
   };
-  const Line lines[] = {{"an enqueue that is durable", &Latencies::after, {0.3, 1.0}}, {"before the enqueue", &Latencies::before, {}}};
+  const Line lines[] = {{"an enqueue that is durable", &Latencies::after, {0.3, 1.0}},
+                        {"before the enqueue", &Latencies::before, {}}};
   for (const auto& [from, values, bars] : lines)
     for (const auto high : {false, true}) {
       const auto share = high ? 0.99 : 0.5;
-      const auto figure = storage + ": from " + from + " to the handler, idle worker, " + (high ? "p99" : "p50");
+      const auto figure =
+          storage + ": from " + from + " to the handler, idle worker, " + (high ? "p99" : "p50");
       const auto mine = percentile(ours.*values, share) / 1000;
       std::optional<double> ratio;
       if (bare != nullptr) {
@@ -177,10 +191,12 @@ inline void print_latency(const std::string& storage, const Latencies& ours, con
     }
 }
 
-/// A worker and a producer on a server, against the least that any do there, taking turns in one run. `Bare` is made of a
-/// server, and has publish(jobs) and drain(count); Bare::consume and Bare::produce are for latencies.
+/// A worker and a producer on a server, against the least that any do there, taking turns in one run. `Bare`
+/// is made of a server, and has publish(jobs) and drain(count); Bare::consume and Bare::produce are for
+/// latencies.
 template <class Server, class Bare>
-void print_figures(const std::string& name, const std::vector<std::string>& options, std::size_t rounds, std::size_t count,
+void print_figures(const std::string& name, const std::vector<std::string>& options, std::size_t rounds,
+                   std::size_t count,
                    const std::function<stem::Config(const Server&, const std::string& place)>& config_on) {
   constexpr std::size_t singles = 1000;
   std::vector<double> rates[2], ratios[2], bulk, bulk_ratios, single, single_ratios;
@@ -197,7 +213,9 @@ void print_figures(const std::string& name, const std::vector<std::string>& opti
         bare = loop.drain(count);
         bare_one = rate_of(some_jobs(singles), 1, [&](auto one) { loop.publish(one); });
         loop.drain(singles);
-        measure_latency(bares, 100, [&](const auto& started) { Bare::consume(server, started); }, [&] { return Bare::produce(server); });
+        measure_latency(
+            bares, 100, [&](const auto& started) { Bare::consume(server, started); },
+            [&] { return Bare::produce(server); });
       } else {
         const auto config = config_on(server, which == 0 ? "same" : "own");
         const auto storage = stem::open_storage(config);
@@ -219,9 +237,11 @@ void print_figures(const std::string& name, const std::vector<std::string>& opti
       ratios[i].push_back(mine[i] / bare);
     }
   }
-  print_figure(name + ": no-op jobs drained by a worker of 8 threads, results on, against the bare loop, same batches", median(rates[0]), "jobs/s",
-               median(ratios[0]), 0.5);
-  print_figure(name + ": the same with the worker's own batches", median(rates[1]), "jobs/s", median(ratios[1]));
+  print_figure(
+      name + ": no-op jobs drained by a worker of 8 threads, results on, against the bare loop, same batches",
+      median(rates[0]), "jobs/s", median(ratios[0]), 0.5);
+  print_figure(name + ": the same with the worker's own batches", median(rates[1]), "jobs/s",
+               median(ratios[1]));
   print_figure(name + ": enqueued one by one", median(single), "jobs/s", median(single_ratios));
   print_figure(name + ": enqueued in hundreds", median(bulk), "jobs/s", median(bulk_ratios));
   print_latency(name, ours, &bares);

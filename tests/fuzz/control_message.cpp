@@ -18,8 +18,9 @@ bool check(const std::string& text) {
   try {
     const auto request = stem::control_request_from(envelope);
     const auto again = stem::control_request_from(stem::to_envelope(request, "c"));
-    require(again.id == request.id && again.type == request.type && again.targets == request.targets && again.payload == request.payload &&
-                again.issued == request.issued && again.expires == request.expires,
+    require(again.id == request.id && again.type == request.type && again.targets == request.targets &&
+                again.payload == request.payload && again.issued == request.issued &&
+                again.expires == request.expires,
             "what was written reads the same", text);
     accepted = true;
   } catch (const stem::Error& error) {
@@ -29,7 +30,8 @@ bool check(const std::string& text) {
   try {
     const auto reply = stem::control_reply_from(envelope);
     const auto again = stem::control_reply_from(stem::to_envelope(reply, "c", {}));
-    require(again.request == reply.request && again.node == reply.node && again.payload == reply.payload && again.error == reply.error,
+    require(again.request == reply.request && again.node == reply.node && again.payload == reply.payload &&
+                again.error == reply.error,
             "an answer reads the same", text);
     accepted = true;
   } catch (const stem::Error& error) {

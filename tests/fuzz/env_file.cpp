@@ -35,8 +35,9 @@ bool check(const std::string& text) {
   std::string again;
   std::size_t line = 1;
   for (const auto& entry : file.entries) {
-    require(!entry.key.empty() && entry.key.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                                              "0123456789_") == std::string::npos &&
+    require(!entry.key.empty() &&
+                entry.key.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                            "0123456789_") == std::string::npos &&
                 !(entry.key[0] >= '0' && entry.key[0] <= '9'),
             "a key is a name", text);
     require(entry.value.find('\0') == std::string::npos, "no value holds a NUL", text);

@@ -1,5 +1,5 @@
-// The targets without libFuzzer, as a test: all that is in the corpus, and a bounded number of texts that are mutated from it at
-// random. Usage: mutations CORPUS [TEXTS [SEED [TARGET]]]
+// The targets without libFuzzer, as a test: all that is in the corpus, and a bounded number of texts that are
+// mutated from it at random. Usage: mutations CORPUS [TEXTS [SEED [TARGET]]]
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -30,7 +30,9 @@ std::vector<std::string> corpus_in(const std::filesystem::path& directory) {
 }
 
 std::string mutated(const std::vector<std::string>& seeds, std::mt19937_64& chance) {
-  const auto below = [&](std::size_t bound) { return std::uniform_int_distribution<std::size_t>(0, bound - 1)(chance); };
+  const auto below = [&](std::size_t bound) {
+    return std::uniform_int_distribution<std::size_t>(0, bound - 1)(chance);
+  };
   auto text = seeds[below(seeds.size())];
   if (below(8) == 0) text += seeds[below(seeds.size())];
   for (auto changes = 1 + below(4); changes > 0; --changes) {

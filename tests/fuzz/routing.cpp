@@ -16,7 +16,8 @@ bool check(const std::string& text) {
     require(std::string(error.what()).starts_with("f:"), "a refusal names the line", text);
     return false;
   }
-  require(stem::read_routing("f", stem::to_yaml(routing), "default").routing == routing, "what was written reads the same", text);
+  require(stem::read_routing("f", stem::to_yaml(routing), "default").routing == routing,
+          "what was written reads the same", text);
   require(!routing.destination("a.b", {}, "", 5).name.empty(), "every job has a place to go", text);
   return true;
 }

@@ -5,7 +5,8 @@
 
 namespace {
 
-/// Cron lines, intervals and durations; what was read has a form that reads the same, and its next slot lies ahead.
+/// Cron lines, intervals and durations; what was read has a form that reads the same, and its next slot lies
+/// ahead.
 bool check(const std::string& text) {
   try {
     const auto length = stem::parse_duration(text);

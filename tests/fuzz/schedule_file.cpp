@@ -10,7 +10,8 @@ bool check(const std::string& text) {
   try {
     for (const auto& filed : stem::cli::read_schedules("f", text)) {
       const auto wire = stem::to_wire(filed.entry);
-      require(stem::to_wire(stem::schedule_entry_from_wire(wire)) == wire, "what was written reads the same", text);
+      require(stem::to_wire(stem::schedule_entry_from_wire(wire)) == wire, "what was written reads the same",
+              text);
     }
     return true;
   } catch (const stem::Error& error) {

@@ -14,7 +14,8 @@ stem::SigningConfig config() {
   return config;
 }
 
-/// No text carries a right signature but one that was signed; what is signed verifies. The text is a list of keys, too.
+/// No text carries a right signature but one that was signed; what is signed verifies. The text is a list of
+/// keys, too.
 bool check(const std::string& text) {
   static const auto signer = *stem::PayloadSigner::maybe(config());
   try {
@@ -22,7 +23,8 @@ bool check(const std::string& text) {
   } catch (const stem::Error& error) {
     require_message(error.what(), text);
     // A list of keys is not told back: it is a secret.
-    require(text.size() < 24 || std::string(error.what()).find(text) == std::string::npos, "a refusal keeps the secret", text);
+    require(text.size() < 24 || std::string(error.what()).find(text) == std::string::npos,
+            "a refusal keeps the secret", text);
   }
   stem::Envelope envelope;
   try {
@@ -38,7 +40,8 @@ bool check(const std::string& text) {
     return false;
   }
   require(!signer.verify(envelope), "what was signed verifies", text);
-  require(!signer.verify(stem::envelope_from_wire(stem::to_wire(envelope))), "and does so after its way", text);
+  require(!signer.verify(stem::envelope_from_wire(stem::to_wire(envelope))), "and does so after its way",
+          text);
   ++envelope.attempt;
   require(signer.verify(envelope).has_value(), "what was changed does not", text);
   return true;

@@ -11,7 +11,9 @@ struct Target {
   /// True if the text was accepted. Anything but an Error that leaves it is a failure.
   bool (*check)(const std::string& text);
 
-  Target(const char* called, bool (*checks)(const std::string&)) : name(called), check(checks) { all().push_back(this); }
+  Target(const char* called, bool (*checks)(const std::string&)) : name(called), check(checks) {
+    all().push_back(this);
+  }
   Target(const Target&) = delete;
   Target& operator=(const Target&) = delete;
 

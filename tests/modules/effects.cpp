@@ -1,9 +1,9 @@
 // Tasks whose effects a test can see, and that misbehave as a test wants:
-//   effect.append {"file", "text", "ms": 0}   sleeps, then appends `text` and a newline to `file`, in one write
-//   effect.sleep {"ms"}                       sleeps; ends early, to be tried again, once it is cancelled
-//   effect.hang {}                            never returns, whatever it is told
-//   effect.fail {"message"}                   throws
-//   effect.die {"signal"}                     sends this signal to its own process
+//   effect.append {"file", "text", "ms": 0}   sleeps, then appends `text` and a newline to `file`, in one
+//   write effect.sleep {"ms"}                       sleeps; ends early, to be tried again, once it is
+//   cancelled effect.hang {}                            never returns, whatever it is told effect.fail
+//   {"message"}                   throws effect.die {"signal"}                     sends this signal to its
+//   own process
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -23,12 +23,14 @@ void append(stem::TaskContext& job) {
   const auto& args = job.args();
   std::this_thread::sleep_for(milliseconds(args.value("ms", 0)));
   const auto line = args.at("text").get<std::string>() + "\n";
-  const int fd = open(args.at("file").get<std::string>().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  const int fd =
+      open(args.at("file").get<std::string>().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (fd < 0) throw std::system_error(errno, std::generic_category(), "open");
   const auto written = write(fd, line.data(), line.size());
   const int error = errno;
   close(fd);
-  if (written != static_cast<ssize_t>(line.size())) throw std::system_error(error, std::generic_category(), "write");
+  if (written != static_cast<ssize_t>(line.size()))
+    throw std::system_error(error, std::generic_category(), "write");
 }
 
 stem::Outcome sleep(stem::TaskContext& job) {
@@ -44,9 +46,13 @@ void hang(stem::TaskContext&) {
   for (;;) pause();
 }
 
-void fail(stem::TaskContext& job) { throw std::runtime_error(job.args().at("message").get<std::string>()); }
+void fail(stem::TaskContext& job) {
+  throw std::runtime_error(job.args().at("message").get<std::string>());
+}
 
-void die(stem::TaskContext& job) { raise(job.args().value("signal", SIGKILL)); }
+void die(stem::TaskContext& job) {
+  raise(job.args().value("signal", SIGKILL));
+}
 
 }  // namespace
 }  // namespace effect

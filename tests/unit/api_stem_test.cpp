@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include <stem/stem.hpp>
 #include <atomic>
+#include <stem/stem.hpp>
 #include <thread>
 
 #include "storage/open.hpp"
@@ -60,10 +60,14 @@ TEST_CASE("producer: what is asked for is in the envelope") {
   CHECK(envelope.meta["stem.task"] == "mail.send");
 }
 
-TEST_CASE("producer: a routing file decides on queue and priority, and what goes to everyone is no job of a queue") {
+TEST_CASE(
+    "producer: a routing file decides on queue and priority, and what goes to everyone is no job of a "
+    "queue") {
   Rig rig;
   rig.config.routing_file = rig.directory / "routing.yaml";
-  rig.directory.file("routing.yaml", R"({default_queue: web, queues: {web: {priority_range: [0, 4]}, mail: }, broadcasts: {caches: },
+  rig.directory.file(
+      "routing.yaml",
+      R"({default_queue: web, queues: {web: {priority_range: [0, 4]}, mail: }, broadcasts: {caches: },
     routes: [{match: {task: "mail.*"}, target: {name: mail}, priority_override: 9},
              {match: {task: "cache.*"}, target: {type: broadcast, name: caches}}]})");
   const auto storage = rig.storage();
@@ -186,7 +190,8 @@ TEST_CASE("producer: the longest wait there is, is a wait") {
   CHECK_FALSE(returned);
   const auto delivery = rig.fetch().at(0);
   const auto now = Clock::system().wall();
-  const auto done = settle_outcome(delivery, envelope_from_wire(delivery.wire), {}, Done{}, {now, now}, {"w", 20, {}, 1h}, 0);
+  const auto done = settle_outcome(delivery, envelope_from_wire(delivery.wire), {}, Done{}, {now, now},
+                                   {"w", 20, {}, 1h}, 0);
   rig.storage().broker->settle(std::span(&done, 1));
   waiter.join();
 }
@@ -205,7 +210,8 @@ TEST_CASE("producer: a job that failed for good is failed, and its reason is tol
   const auto id = stem.enqueue("t");
   const auto delivery = rig.fetch().at(0);
   const auto now = Clock::system().wall();
-  const Settlement dead = settle_dead(delivery, "t", "discarded", {"dead", "no such customer"}, {now, now}, {"w", 20, {}, 1h});
+  const Settlement dead =
+      settle_dead(delivery, "t", "discarded", {"dead", "no such customer"}, {now, now}, {"w", 20, {}, 1h});
   rig.storage().broker->settle(std::span(&dead, 1));
   const auto result = stem.result(id);
   REQUIRE(result);
@@ -219,8 +225,8 @@ TEST_CASE("producer: a job that was retried is running again once it is leased a
   const auto id = stem.enqueue("t");
   const auto delivery = rig.fetch().at(0);
   const auto now = Clock::system().wall();
-  const auto retry = settle_failure(delivery, envelope_from_wire(delivery.wire), {}, {"e", "once"}, Duration::zero(), {now, now},
-                                    {"w", 20, {}, 1h}, 0);
+  const auto retry = settle_failure(delivery, envelope_from_wire(delivery.wire), {}, {"e", "once"},
+                                    Duration::zero(), {now, now}, {"w", 20, {}, 1h}, 0);
   rig.storage().broker->settle(std::span(&retry, 1));
   CHECK(stem.result(id)->state == TaskState::retried);
   CHECK(stem.result(id)->failure->message == "once");

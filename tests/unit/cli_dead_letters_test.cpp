@@ -47,15 +47,23 @@ EVERY_BROKER("dead letters: filters are joined, the newest come first, a limit t
   bury(rig, 7);
   bury(rig, 2, "mail");
   auto& broker = rig.broker();
-  CHECK(ids_of(find_dead(broker, {})) ==
-        Ids{"mail1", "mail0", "default6", "default5", "default4", "default3", "default2", "default1", "default0"});
-  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = "mail", .task = {}, .since = {}, .limit = 0})) == Ids{"mail1", "mail0"});
-  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = "default", .task = "rare", .since = {}, .limit = 0})) == Ids{"default6", "default3", "default0"});
-  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = {}, .task = "rare", .since = {}, .limit = 2})) == Ids{"mail0", "default6"});
-  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = "default", .task = {}, .since = start + 5s, .limit = 0})) == Ids{"default6", "default5"});
+  CHECK(ids_of(find_dead(broker, {})) == Ids{"mail1", "mail0", "default6", "default5", "default4", "default3",
+                                             "default2", "default1", "default0"});
+  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = "mail", .task = {}, .since = {}, .limit = 0})) ==
+        Ids{"mail1", "mail0"});
+  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = "default", .task = "rare", .since = {}, .limit = 0})) ==
+        Ids{"default6", "default3", "default0"});
+  CHECK(ids_of(find_dead(broker, {.ids = {}, .queue = {}, .task = "rare", .since = {}, .limit = 2})) ==
+        Ids{"mail0", "default6"});
+  CHECK(ids_of(find_dead(broker,
+                         {.ids = {}, .queue = "default", .task = {}, .since = start + 5s, .limit = 0})) ==
+        Ids{"default6", "default5"});
   CHECK(find_dead(broker, {.ids = {}, .queue = "none", .task = {}, .since = {}, .limit = 0}).empty());
-  CHECK(ids_of(find_dead(broker, {.ids = {"default1", "mail0"}, .queue = {}, .task = {}, .since = {}, .limit = 0})) == Ids{"mail0", "default1"});
-  const auto found = find_dead(broker, {.ids = {"default3"}, .queue = {}, .task = {}, .since = {}, .limit = 0});
+  CHECK(ids_of(find_dead(broker,
+                         {.ids = {"default1", "mail0"}, .queue = {}, .task = {}, .since = {}, .limit = 0})) ==
+        Ids{"mail0", "default1"});
+  const auto found =
+      find_dead(broker, {.ids = {"default3"}, .queue = {}, .task = {}, .since = {}, .limit = 0});
   REQUIRE(found.size() == 1);
   CHECK(found[0].meta["why"] == 3);
   CHECK(found[0].reason == "discarded");
@@ -67,20 +75,25 @@ EVERY_BROKER("dead letters: one that is looked for by its id is found behind tho
   for (int i = 0; i < 1500; ++i) jobs.push_back(rig.job("j" + std::to_string(i)));
   rig.publish(jobs);
   std::vector<Settlement> ends;
-  for (const auto& one : rig.fetch(1500)) ends.push_back({one.receipt, DeadLetter{"discarded", Json::object()}});
+  for (const auto& one : rig.fetch(1500))
+    ends.push_back({one.receipt, DeadLetter{"discarded", Json::object()}});
   rig.clock.move(1s);
   const auto oldest = ends.front();
   rig.broker().settle({&oldest, 1});
   rig.clock.move(1s);
   rig.broker().settle(std::span(ends).subspan(1));
-  CHECK(find_dead(rig.broker(), {.ids = {"j0"}, .queue = {}, .task = {}, .since = {}, .limit = 0}).size() == 1);
+  CHECK(find_dead(rig.broker(), {.ids = {"j0"}, .queue = {}, .task = {}, .since = {}, .limit = 0}).size() ==
+        1);
   CHECK(find_dead(rig.broker(), {}).size() == 1500);
 }
 
 EVERY_BROKER("dead letters: an id that is no dead job's is refused, with what it is instead") {
   Rig rig;
   rig.publish({rig.job("waits"), rig.delayed("later", 1h)});
-  const auto refused = [&](const char* id) { return error_of([&] { find_dead(rig.broker(), {.ids = {id}, .queue = {}, .task = {}, .since = {}, .limit = 0}); }); };
+  const auto refused = [&](const char* id) {
+    return error_of(
+        [&] { find_dead(rig.broker(), {.ids = {id}, .queue = {}, .task = {}, .since = {}, .limit = 0}); });
+  };
   CHECK(refused("none").status == 66);
   CHECK(refused("none").says("no queue holds job 'none'"));
   CHECK(refused("waits").says("job 'waits' is not dead: it waits for a worker"));
@@ -89,9 +102,11 @@ EVERY_BROKER("dead letters: an id that is no dead job's is refused, with what it
   CHECK(refused("waits").says("it runs, on rig"));
 }
 
-EVERY_BROKER("dead letters: one whose signature would be refused, or that cannot be read, is not for replay") {
+EVERY_BROKER(
+    "dead letters: one whose signature would be refused, or that cannot be read, is not for replay") {
   Rig rig;
-  const auto mine = signer("0123456789abcdef0123456789abcdef"), other = signer("fedcba9876543210fedcba9876543210");
+  const auto mine = signer("0123456789abcdef0123456789abcdef"),
+             other = signer("fedcba9876543210fedcba9876543210");
   auto good = rig.job("good"), foreign = rig.job("foreign");
   mine.sign(good);
   other.sign(foreign);

@@ -8,11 +8,19 @@ using Kind = FleetAnswer::Kind;
 
 namespace {
 
-FleetAnswer answer(const std::string& node, Kind kind, Json payload = Json::object(), const std::string& error = {}) {
-  return {.node = node, .host = kind == Kind::absent ? "" : "h", .kind = kind, .payload = std::move(payload), .error = error, .took = std::chrono::milliseconds{2}};
+FleetAnswer answer(const std::string& node, Kind kind, Json payload = Json::object(),
+                   const std::string& error = {}) {
+  return {.node = node,
+          .host = kind == Kind::absent ? "" : "h",
+          .kind = kind,
+          .payload = std::move(payload),
+          .error = error,
+          .took = std::chrono::milliseconds{2}};
 }
 
-std::vector<std::string> pid(const FleetAnswer& one) { return {number_cell(one.payload, "pid")}; }
+std::vector<std::string> pid(const FleetAnswer& one) {
+  return {number_cell(one.payload, "pid")};
+}
 
 }  // namespace
 
@@ -25,9 +33,12 @@ TEST_CASE("fleet view: only if each worker has done it, all is well") {
 }
 
 TEST_CASE("fleet view: a row for each worker, reasons only where there are some") {
-  CHECK(answers_table({answer("a", Kind::done, {{"pid", 7}})}, "stem", {"PID"}, pid) == "WORKER  HOST  STATUS  PID\na       h     ok        7\n");
-  CHECK(answers_table({answer("a", Kind::done, {{"pid", 7}}), answer("b", Kind::silent, Json::object(), "no answer"), answer("c", Kind::absent, Json::object(), "gone")},
-                      "stem", {"PID"}, pid) ==
+  CHECK(answers_table({answer("a", Kind::done, {{"pid", 7}})}, "stem", {"PID"}, pid) ==
+        "WORKER  HOST  STATUS  PID\na       h     ok        7\n");
+  CHECK(answers_table(
+            {answer("a", Kind::done, {{"pid", 7}}), answer("b", Kind::silent, Json::object(), "no answer"),
+             answer("c", Kind::absent, Json::object(), "gone")},
+            "stem", {"PID"}, pid) ==
         "WORKER  HOST  STATUS     PID  REASON\n"
         "a       h     ok           7\n"
         "b       h     no answer    -  no answer\n"
@@ -36,16 +47,24 @@ TEST_CASE("fleet view: a row for each worker, reasons only where there are some"
 }
 
 TEST_CASE("fleet view: what a worker says may be anything, and does not disturb the terminal") {
-  const Json odd{{"text", "a\x1b[31m\nb"}, {"list", {"x", 1, "y\tz"}}, {"length", -5}, {"bytes", "many"}, {"number", 1.5}};
+  const Json odd{{"text", "a\x1b[31m\nb"},
+                 {"list", {"x", 1, "y\tz"}},
+                 {"length", -5},
+                 {"bytes", "many"},
+                 {"number", 1.5}};
   CHECK(text_cell(odd, "text") == "a[31mb");
   CHECK(list_cell(odd, "list") == "x,y z");
-  CHECK(text_cell({{"text", "\xc2\x9b" "31m \xc3\xa9\xc2\xa0\xc2"}}, "text") == "31m \xc3\xa9\xc2\xa0\xc2");  // CSI in one character
+  CHECK(text_cell({{"text",
+                    "\xc2\x9b"
+                    "31m \xc3\xa9\xc2\xa0\xc2"}},
+                  "text") == "31m \xc3\xa9\xc2\xa0\xc2");  // CSI in one character
   CHECK(list_cell(odd, "text") == "-");
   CHECK(length_cell(odd, "length") == "0.0s");
   CHECK(bytes_cell(odd, "bytes") == "-");
   CHECK(number_cell(odd, "number") == "-");
   CHECK(text_cell(odd, "none") == "-");
-  const auto json = Json::parse(answers_json({answer("a", Kind::refused, odd, "bad \xff"), answer("b", Kind::absent)}));
+  const auto json =
+      Json::parse(answers_json({answer("a", Kind::refused, odd, "bad \xff"), answer("b", Kind::absent)}));
   CHECK(json.at(0).at("status") == "error");
   CHECK(json.at(0).at("tookMs") == 2.0);
   CHECK(json.at(1).at("host").is_null());

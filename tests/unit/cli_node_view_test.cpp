@@ -109,12 +109,12 @@ TEST_CASE("node view: every key is there, and null for what is not known") {
   failed.log = {"one", "two"};
   failed.log_source = "journalctl -u a";
   CHECK(to_json(failed, Verb::start) == Json{{"node", "a"},
-                                       {"state", "failed"},
-                                       {"changed", false},
-                                       {"pid", 77},
-                                       {"tookMs", 340},
-                                       {"message", "did not start"},
-                                       {"exitStatus", 78},
-                                       {"log", {"one", "two"}},
-                                       {"logSource", "journalctl -u a"}});
+                                             {"state", "failed"},
+                                             {"changed", false},
+                                             {"pid", 77},
+                                             {"tookMs", 340},
+                                             {"message", "did not start"},
+                                             {"exitStatus", 78},
+                                             {"log", {"one", "two"}},
+                                             {"logSource", "journalctl -u a"}});
 }

@@ -16,8 +16,10 @@ Failed file_refused(const std::string& text) {
 
 TEST_CASE("schedule file: YAML and JSON, as a list or an object, say the same") {
   const std::string yaml =
-      "version: 1\nschedules:\n  - name: nightly   # a comment\n    task: db.vacuum\n    schedule: '0 4 * * *'\n    timezone: Europe/Berlin\n"
-      "    args: {deep: true, size: 1.5, text: \"1\", none: ~, list: [1, two]}\n  - {id: tick, taskName: t, spec: 'every:5s', enabled: false}\n";
+      "version: 1\nschedules:\n  - name: nightly   # a comment\n    task: db.vacuum\n    schedule: '0 4 * * "
+      "*'\n    timezone: Europe/Berlin\n"
+      "    args: {deep: true, size: 1.5, text: \"1\", none: ~, list: [1, two]}\n  - {id: tick, taskName: t, "
+      "spec: 'every:5s', enabled: false}\n";
   const std::string json =
       R"([{"name":"nightly","task":"db.vacuum","schedule":"0 4 * * *","timezone":"Europe/Berlin",
            "args":{"deep":true,"size":1.5,"text":"1","none":null,"list":[1,"two"]}},
@@ -36,14 +38,19 @@ TEST_CASE("schedule file: YAML and JSON, as a list or an object, say the same") 
 }
 
 TEST_CASE("schedule file: an error names file, line and schedule") {
-  CHECK(file_refused("- name: a\n  task: t\n  schedule: '61 * * * *'\n").message.starts_with("s.yaml:3: schedule 'a': cron field minute '61'"));
-  CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n  queu: x\n").message.starts_with("s.yaml:4: schedule 'a': unknown key 'queu'"));
-  CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n- task: u\n").message.starts_with("s.yaml:4: schedule 2: the key 'name' is missing"));
-  CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n- name: a\n  task: t\n  schedule: '@daily'\n")
-            .message.starts_with("s.yaml:4: schedule 'a': the name is taken, by line 1"));
+  CHECK(file_refused("- name: a\n  task: t\n  schedule: '61 * * * *'\n")
+            .message.starts_with("s.yaml:3: schedule 'a': cron field minute '61'"));
+  CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n  queu: x\n")
+            .message.starts_with("s.yaml:4: schedule 'a': unknown key 'queu'"));
+  CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n- task: u\n")
+            .message.starts_with("s.yaml:4: schedule 2: the key 'name' is missing"));
+  CHECK(
+      file_refused("- name: a\n  task: t\n  schedule: '@daily'\n- name: a\n  task: t\n  schedule: '@daily'\n")
+          .message.starts_with("s.yaml:4: schedule 'a': the name is taken, by line 1"));
   CHECK(file_refused("- name: a\n  task: t\n  schedule: '@daily'\n  timezone: Europe/Berlim\n")
             .message.starts_with("s.yaml:4: schedule 'a': 'Europe/Berlim' is not a time zone"));
-  CHECK(file_refused("- name: a\n  name: b\n").message.starts_with("s.yaml:2: schedule 'a': key 'name' is there twice"));
+  CHECK(file_refused("- name: a\n  name: b\n")
+            .message.starts_with("s.yaml:2: schedule 'a': key 'name' is there twice"));
   CHECK(file_refused("- [\n").message.starts_with("s.yaml:"));
   CHECK(file_refused("- [\n").says("not readable as YAML or JSON"));
   CHECK(file_refused("").says("the file is empty"));
@@ -61,7 +68,8 @@ TEST_CASE("schedule file: an error names file, line and schedule") {
 
 TEST_CASE("schedule file: plain values are those of YAML 1.2's core schema, and none is changed silently") {
   const auto value = [](const std::string& text) {
-    return read_schedules("s.yaml", "- {name: a, task: t, schedule: '@daily', args: {x: " + text + "}}\n")[0].entry.args["x"];
+    return read_schedules("s.yaml", "- {name: a, task: t, schedule: '@daily', args: {x: " + text + "}}\n")[0]
+        .entry.args["x"];
   };
   CHECK(value("18446744073709551615") == 18446744073709551615ULL);
   CHECK(value("18446744073709551615").is_number_unsigned());
@@ -75,8 +83,9 @@ TEST_CASE("schedule file: plain values are those of YAML 1.2's core schema, and 
   CHECK(value("1.") == 1.0);
   CHECK(value("1.0").is_number_float());
   CHECK(value("1e3") == 1000.0);
-  for (const char* text : {"yes", "-", "--1", "+-1", "-x", "1_000", "1e", "1e+", ".", "-.", "0x", "0xg", "0o8", "0b1", "-inf", "inf", "nan",
-                           "-infinity", "12:30", "1.2.3", "-0x1", "NuLL", "tRUE"})
+  for (const char* text :
+       {"yes", "-",   "--1",  "+-1", "-x",  "1_000",     "1e",    "1e+",   ".",    "-.",   "0x",  "0xg",
+        "0o8", "0b1", "-inf", "inf", "nan", "-infinity", "12:30", "1.2.3", "-0x1", "NuLL", "tRUE"})
     CHECK(value(text) == text);
   CHECK(value("'1'") == "1");
   const auto refused = [](const std::string& text) {
@@ -91,7 +100,8 @@ TEST_CASE("schedule file: plain values are those of YAML 1.2's core schema, and 
   CHECK(refused("1e999").says("is too large or too small"));
 }
 
-TEST_CASE("schedule file: aliases that multiply, a value that holds itself, and endless nesting come to an end") {
+TEST_CASE(
+    "schedule file: aliases that multiply, a value that holds itself, and endless nesting come to an end") {
   const std::string head = "- name: b\n  task: t\n  schedule: '@daily'\n  args:\n";
   std::string bomb = head + "    a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
   for (int i = 1; i < 10; ++i) {
@@ -101,6 +111,7 @@ TEST_CASE("schedule file: aliases that multiply, a value that holds itself, and 
   }
   CHECK(file_refused(bomb).says("too many values"));
   CHECK(file_refused(head + "    x: &a [*a]\n").says("nested too deeply"));
-  CHECK(file_refused(head + "    x: " + std::string(300, '[') + std::string(300, ']') + "\n").says("nested too deeply"));
+  CHECK(file_refused(head + "    x: " + std::string(300, '[') + std::string(300, ']') + "\n")
+            .says("nested too deeply"));
   CHECK(file_refused(head + "    x: " + std::string(100000, '[') + "\n").status == 65);
 }

@@ -2,10 +2,10 @@
 
 #include <sys/stat.h>
 
-#include "core/id.hpp"
-#include "error_of.hpp"
 #include "cli/opened_book.hpp"
 #include "cli/schedule_file.hpp"
+#include "core/id.hpp"
+#include "error_of.hpp"
 #include "scheduler/schedule_plan.hpp"
 #include "storage/open.hpp"
 #include "temp_dir.hpp"
@@ -26,17 +26,18 @@ struct Bench {
     config.broker_url = "memory://plan-" + new_id(Clock::system().wall());
     return open_storage(config).results;
   }
-  SchedulePlan plan(const std::string& text, WallTime now = start) { return plan_apply(book, read_schedules("f", text), now); }
-  void apply(const std::string& text, WallTime now = start) { commit(plan(text, now)); }
-  void commit(const SchedulePlan& plan) {
-    book.commit(plan.edit);
+  SchedulePlan plan(const std::string& text, WallTime now = start) {
+    return plan_apply(book, read_schedules("f", text), now);
   }
+  void apply(const std::string& text, WallTime now = start) { commit(plan(text, now)); }
+  void commit(const SchedulePlan& plan) { book.commit(plan.edit); }
 
   std::shared_ptr<Store> store = store_of_its_own();
   ScheduleBook book{store};
 };
 
-const std::string two = "- {name: a, task: t, schedule: 'every:5m'}\n- {name: b, task: t, schedule: '@daily', enabled: false}\n";
+const std::string two =
+    "- {name: a, task: t, schedule: 'every:5m'}\n- {name: b, task: t, schedule: '@daily', enabled: false}\n";
 
 }  // namespace
 
@@ -59,7 +60,8 @@ TEST_CASE("plan: applying a file twice changes nothing the second time") {
 TEST_CASE("plan: a change is told key by key; only one of the times lets it come into force anew") {
   Bench bench;
   bench.apply(two);
-  const auto plan = bench.plan("- {name: a, task: u, schedule: 'every:5m', queue: mail, timezone: UTC}\n", start + 1h);
+  const auto plan =
+      bench.plan("- {name: a, task: u, schedule: 'every:5m', queue: mail, timezone: UTC}\n", start + 1h);
   REQUIRE(plan.changes.size() == 1);
   CHECK(plan.changes[0].kind == Kind::change);
   CHECK(plan.changes[0].lines == std::vector<std::string>{"queue: the default -> mail", "task: t -> u"});
@@ -91,7 +93,9 @@ TEST_CASE("plan: enabling, disabling and removing name what is not there, and th
   const auto failed = error_of([&] { plan_removal(bench.book, {"nigthly"}); });
   CHECK(failed.status == 64);
   CHECK(failed.says("there is no schedule 'nigthly'; did you mean nightly?"));
-  CHECK(error_of([&] { plan_enabling(bench.book, {"x"}, true, start); }).says("`stem schedule list` shows them"));
+  CHECK(error_of([&] {
+          plan_enabling(bench.book, {"x"}, true, start);
+        }).says("`stem schedule list` shows them"));
   CHECK(plan_enabling(bench.book, {"nightly", "nightly"}, true, start).edit.empty());
   bench.commit(plan_enabling(bench.book, {"nightly"}, false, start + 1h));
   CHECK_FALSE(bench.book.find("nightly")->entry.enabled);
@@ -152,7 +156,8 @@ TEST_CASE("opened book: without a store the commands work on a file, whole or no
   CHECK(error_of([&] { OpenedBook book(config, For::writing); }).status == 73);
 }
 
-TEST_CASE("opened book: a file keeps its mode and its symbolic link, and who reads it writes nothing beside it") {
+TEST_CASE(
+    "opened book: a file keeps its mode and its symbolic link, and who reads it writes nothing beside it") {
   TempDir dir;
   std::filesystem::create_directories(dir / "real");
   dir.file("real/s.json", "[]");

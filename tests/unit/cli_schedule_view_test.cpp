@@ -12,7 +12,8 @@ constexpr auto now = WallTime{std::chrono::sys_days{std::chrono::year{2025} / 1 
 
 BookedSchedule booked(Json object) {
   object.update({{"task", "t"}});
-  BookedSchedule schedule{.name = object["name"], .entry = schedule_entry_from(object), .run = {}, .error = {}};
+  BookedSchedule schedule{
+      .name = object["name"], .entry = schedule_entry_from(object), .run = {}, .error = {}};
   schedule.entry.since = now - 30min;
   schedule.run.begin(schedule.entry);
   return schedule;
@@ -48,16 +49,20 @@ TEST_CASE("schedule list: a row says what runs, when next, when last, and how it
   CHECK(row(schedule) == "a t - every 40m - 5s ago 7 off");
   schedule.run.error = "no";
   CHECK(row(schedule) == "a t - every 40m - 5s ago 7 failing");
-  CHECK(row(booked({{"name", "b"}, {"schedule", "0 4 * * *"}, {"timezone", "Europe/Berlin"}, {"queue", "q"}})) ==
+  CHECK(row(booked(
+            {{"name", "b"}, {"schedule", "0 4 * * *"}, {"timezone", "Europe/Berlin"}, {"queue", "q"}})) ==
         "b t q 0 4 * * * Europe/Berlin in 15h - 0 on");
-  CHECK(row(booked({{"name", "c"}, {"schedule", {{"kind", "clocked"}, {"runAt", "2024-01-01T00:00:00Z"}}}})) ==
-        "c t - once 2024-01-01T00:00:00.000Z - - 0 over");
+  CHECK(
+      row(booked({{"name", "c"}, {"schedule", {{"kind", "clocked"}, {"runAt", "2024-01-01T00:00:00Z"}}}})) ==
+      "c t - once 2024-01-01T00:00:00.000Z - - 0 over");
   auto once = booked({{"name", "d"}, {"schedule", "every:10m"}, {"runOnce", true}});
   once.run.slot = once.run.last_slot = now - 20min;
   once.run.last_run = now - 20min;
   once.run.runs = 1;
   CHECK(row(once) == "d t - every 10m - 20m ago 1 done");
-  CHECK(row(booked({{"name", "e"}, {"schedule", {{"kind", "solar"}, {"event", "noon"}, {"latitude", 52.5}, {"longitude", 13.4}}}})) ==
+  CHECK(row(booked({{"name", "e"},
+                    {"schedule",
+                     {{"kind", "solar"}, {"event", "noon"}, {"latitude", 52.5}, {"longitude", 13.4}}}})) ==
         "e t - noon @52.5,13.4 in 23h 11m - 0 on");
   const BookedSchedule bad{.name = "f", .entry = {}, .run = {}, .error = "of version 9"};
   CHECK(row(bad) == "f - - - - - - unreadable");

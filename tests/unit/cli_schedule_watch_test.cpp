@@ -26,9 +26,13 @@ struct Rig {
   ScheduleBook book;
   ScheduleWatch watch{clock};
 
-  Rig() : store((config.broker_url = "memory://watch-" + new_id(clock.wall()), open_storage(config, clock).results)), book(store, clock) {}
+  Rig()
+      : store((config.broker_url = "memory://watch-" + new_id(clock.wall()),
+               open_storage(config, clock).results)),
+        book(store, clock) {}
 
-  void put(const std::string& name, const std::string& schedule, const std::function<void(ScheduleRun&)>& ran = {}) {
+  void put(const std::string& name, const std::string& schedule,
+           const std::function<void(ScheduleRun&)>& ran = {}) {
     auto entry = schedule_entry_from({{"name", name}, {"task", "t"}, {"schedule", schedule}});
     entry.since = entry.created_at = entry.updated_at = clock.wall();
     ScheduleEdit edit;
@@ -45,7 +49,8 @@ struct Rig {
 
 }  // namespace
 
-TEST_CASE("observe schedules: what runs next comes first, with the drift of the last run and the sums below") {
+TEST_CASE(
+    "observe schedules: what runs next comes first, with the drift of the last run and the sums below") {
   Rig rig;
   rig.put("slow", "every:1h", [&](ScheduleRun& run) {
     run.last_run = rig.clock.wall() - 5s;
@@ -64,14 +69,16 @@ TEST_CASE("observe schedules: what runs next comes first, with the drift of the 
   CHECK(text.find("slow    in 1h     5s ago    12ms      3         2  on") != std::string::npos);
   CHECK(text.find("failing") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
-  CHECK(text.find("3 schedules, 2 to come, the next in 10s; 0 overdue, 2 failing; largest drift 12ms\nno scheduler leads\n") != std::string::npos);
+  CHECK(text.find("3 schedules, 2 to come, the next in 10s; 0 overdue, 2 failing; largest drift 12ms\nno "
+                  "scheduler leads\n") != std::string::npos);
   const auto json = to_json(sample);
   CHECK(json.at("schedules") == 3);
   CHECK(json.at("misfires") == 2);
   CHECK(json.at("maxDriftMs") == 12.0);
   CHECK(json.at("leader").is_null());
   CHECK(json.at("entries").size() == 3);
-  CHECK(schedule_watch_table({.at = {}, .schedules = {}, .leader = {}, .silence = {}}) == "there is no schedule\nno scheduler leads\n");
+  CHECK(schedule_watch_table({.at = {}, .schedules = {}, .leader = {}, .silence = {}}) ==
+        "there is no schedule\nno scheduler leads\n");
 }
 
 TEST_CASE("observe schedules: one that nobody runs is overdue") {
@@ -101,7 +108,8 @@ TEST_CASE("observe schedules: a leader is named, and one that renews no more is 
   rig.clock.move(10s);
   sample = rig.watch.look(rig.book, *rig.store);
   CHECK(sample.leader_is_silent());
-  CHECK(schedule_watch_table(sample).find("leader: scheduler on web (pid 12), started 18s ago; silent for 10s\n") != std::string::npos);
+  CHECK(schedule_watch_table(sample).find(
+            "leader: scheduler on web (pid 12), started 18s ago; silent for 10s\n") != std::string::npos);
   CHECK(to_json(sample).at("leader").at("silentMs") == 10'000);
   lock.release();
   CHECK(!rig.watch.look(rig.book, *rig.store).leader);

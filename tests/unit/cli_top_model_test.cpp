@@ -11,22 +11,44 @@ namespace {
 const WallTime start = parse_time("2025-01-02T03:04:05Z");
 
 /// A worker that has done so much so long after the start.
-Heartbeat beat(const std::string& node, Duration after, std::uint64_t done, std::uint64_t failed = 0, Json more = Json::object()) {
-  Heartbeat one{.node = node, .host = "h", .name_space = "stem", .at = start + after, .interval = 10s, .facts = std::move(more)};
-  one.facts.update({{"startedAt", "2025-01-02T03:00:00Z"}, {"busy", 1}, {"concurrency", 4}, {"completed", done}, {"failed", failed}, {"retried", 0}, {"queues", {"default"}}});
+Heartbeat beat(const std::string& node, Duration after, std::uint64_t done, std::uint64_t failed = 0,
+               Json more = Json::object()) {
+  Heartbeat one{.node = node,
+                .host = "h",
+                .name_space = "stem",
+                .at = start + after,
+                .interval = 10s,
+                .facts = std::move(more)};
+  one.facts.update({{"startedAt", "2025-01-02T03:00:00Z"},
+                    {"busy", 1},
+                    {"concurrency", 4},
+                    {"completed", done},
+                    {"failed", failed},
+                    {"retried", 0},
+                    {"queues", {"default"}}});
   return one;
 }
 
-FleetSample sample(Duration after, std::vector<Heartbeat> beats, std::vector<QueueDepth> depths = {}, std::vector<PausedQueue> paused = {}) {
-  return {.at = start + after, .beats = std::move(beats), .depths = std::move(depths), .paused = std::move(paused)};
+FleetSample sample(Duration after, std::vector<Heartbeat> beats, std::vector<QueueDepth> depths = {},
+                   std::vector<PausedQueue> paused = {}) {
+  return {.at = start + after,
+          .beats = std::move(beats),
+          .depths = std::move(depths),
+          .paused = std::move(paused)};
 }
 
 QueueDepth depth(const std::string& queue, std::int64_t ready) {
-  return {.queue = queue, .ready = ready, .delayed = 0, .leased = 0, .dead = 0, .oldest_ready = ready ? std::optional(start - 90s) : std::nullopt};
+  return {.queue = queue,
+          .ready = ready,
+          .delayed = 0,
+          .leased = 0,
+          .dead = 0,
+          .oldest_ready = ready ? std::optional(start - 90s) : std::nullopt};
 }
 
 Json task(const std::string& name, std::uint64_t done, std::uint64_t failed, Json times) {
-  return {{"task", name}, {"done", done}, {"failed", failed}, {"retried", 0}, {"cancelled", 0}, {"times", std::move(times)}};
+  return {{"task", name}, {"done", done},   {"failed", failed},
+          {"retried", 0}, {"cancelled", 0}, {"times", std::move(times)}};
 }
 
 std::vector<std::string> keys(const TopSection& section) {
@@ -50,13 +72,16 @@ TEST_CASE("top: a rate is what came between two heartbeats by the worker's own c
   // The same heartbeat again is no news.
   model.take(sample(2s, {beat("a", 1s, 150, 2)}));
   CHECK(*model.figures().rates.done == doctest::Approx(50));
-  for (int second = 2; second <= 20; ++second) model.take(sample(second * 1s, {beat("a", second * 1s, 150, 2)}));
+  for (int second = 2; second <= 20; ++second)
+    model.take(sample(second * 1s, {beat("a", second * 1s, 150, 2)}));
   CHECK(*model.figures().rates.done == 0);  // the burst is out of the window
 }
 
 TEST_CASE("top: one heartbeat tells the pace if it says what came since the one before") {
   TopModel model;
-  model.take(sample(0s, {beat("a", 0s, 100, 0, {{"recent", {{"ms", 2000}, {"completed", 10}, {"failed", 1}, {"retried", 3}}}})}));
+  model.take(
+      sample(0s, {beat("a", 0s, 100, 0,
+                       {{"recent", {{"ms", 2000}, {"completed", 10}, {"failed", 1}, {"retried", 3}}}})}));
   CHECK(*model.figures().rates.done == doctest::Approx(5));
   CHECK(*model.figures().rates.failed == doctest::Approx(2));
 }
@@ -91,10 +116,13 @@ TEST_CASE("top: rates are summed over workers, and one that is late has none") {
   CHECK(model.figures().workers.size() == 1);
 }
 
-TEST_CASE("top: tasks of all workers together; how long they take is of the last seconds if something ran then") {
+TEST_CASE(
+    "top: tasks of all workers together; how long they take is of the last seconds if something ran then") {
   TopModel model;
   const auto one = [&](Duration after, const std::string& node, std::uint64_t done, Json times) {
-    return beat(node, after, done, 0, {{"perTask", {task("mail.send", done, 0, std::move(times))}}, {"perQueue", {{"default", {{"done", done}}}}}});
+    return beat(node, after, done, 0,
+                {{"perTask", {task("mail.send", done, 0, std::move(times))}},
+                 {"perQueue", {{"default", {{"done", done}}}}}});
   };
   // 4 at 1 s (class 39: 786,432 to 1,048,576 us) before anybody looked, then 4 at 1 ms (class 19).
   model.take(sample(0s, {one(0s, "a", 2, {{39, 2}}), one(0s, "b", 2, {{39, 2}})}));
@@ -153,7 +181,8 @@ TEST_CASE("top: the state of a queue says who takes from it, and red is where no
   auto serving = beat("a", 0s, 0, 0, {{"pausedQueues", {"mail"}}});
   serving.facts["queues"] = {"default", "mail"};
   model.take(sample(0s, {serving}, {depth("default", 0), depth("lone", 3), depth("mail", 1)},
-                    {{.queue = "mail", .node = {}, .reason = {}, .requester = {}, .since = start}, {.queue = "default", .node = "z", .reason = {}, .requester = {}, .since = start}}));
+                    {{.queue = "mail", .node = {}, .reason = {}, .requester = {}, .since = start},
+                     {.queue = "default", .node = "z", .reason = {}, .requester = {}, .since = start}}));
   const auto& rows = model.section(TopModel::queues).rows();
   const auto state = [&](std::size_t row) { return rows.at(row).cells.at(8); };
   CHECK(state(0).text == "paused on z");
@@ -167,11 +196,17 @@ TEST_CASE("top: the state of a queue says who takes from it, and red is where no
 }
 
 TEST_CASE("top: a heartbeat that says nonsense is shown as one that says nothing") {
-  const auto odd = Json::parse(R"({"startedAt": 5, "busy": "x", "concurrency": -3, "completed": 1e99, "queues": {"a": 1}, "pausedQueues": 7,
+  const auto odd = Json::parse(
+      R"({"startedAt": 5, "busy": "x", "concurrency": -3, "completed": 1e99, "queues": {"a": 1}, "pausedQueues": 7,
     "recent": [], "perTask": [5, {"task": 7}, {"task": "t", "done": "x", "times": "y"}], "perQueue": {"q": 5}})");
   TopModel model;
   for (int second = 0; second < 3; ++second)
-    model.take(sample(second * 1s, {{.node = "a", .host = "h", .name_space = "stem", .at = start + second * 1s, .interval = 10s, .facts = odd}}));
+    model.take(sample(second * 1s, {{.node = "a",
+                                     .host = "h",
+                                     .name_space = "stem",
+                                     .at = start + second * 1s,
+                                     .interval = 10s,
+                                     .facts = odd}}));
   CHECK(model.figures().busy == 0);
   CHECK(*model.figures().rates.done == 0);
   REQUIRE(model.figures().tasks.size() == 1);

@@ -16,8 +16,15 @@ Heartbeat beat(const std::string& node, Duration age = 1s) {
           .name_space = "stem",
           .at = now - age,
           .interval = 10s,
-          .facts = {{"pid", 7}, {"startedAt", format_time(now - 5min)}, {"busy", 1}, {"concurrency", 4}, {"inflight", 2}, {"completed", 10}, {"failed", 3},
-                    {"queues", {"default"}}, {"recent", {{"ms", 2000}, {"completed", 9}, {"failed", 1}, {"retried", 1}}}}};
+          .facts = {{"pid", 7},
+                    {"startedAt", format_time(now - 5min)},
+                    {"busy", 1},
+                    {"concurrency", 4},
+                    {"inflight", 2},
+                    {"completed", 10},
+                    {"failed", 3},
+                    {"queues", {"default"}},
+                    {"recent", {{"ms", 2000}, {"completed", 9}, {"failed", 1}, {"retried", 1}}}}};
 }
 
 }  // namespace
@@ -26,13 +33,15 @@ TEST_CASE("workers: both commands show the same of a heartbeat, one also its pac
   CHECK(worker_table({beat("a")}, WorkerColumns::status, now) ==
         "WORKER  HOST  STATE  PID  UP  BUSY  IN FLIGHT  DONE  FAILED  MEMORY  QUEUES   PAUSED  SEEN\n"
         "a       h     alive    7  5m  1/4           2    10       3       -  default       -  1.0s ago\n");
-  CHECK(worker_table({beat("a")}, WorkerColumns::pace, now).find("DONE  FAILED  DONE/S  FAILED/S  MEMORY") != std::string::npos);
+  CHECK(worker_table({beat("a")}, WorkerColumns::pace, now).find("DONE  FAILED  DONE/S  FAILED/S  MEMORY") !=
+        std::string::npos);
   const auto json = to_json(beat("a"), WorkerColumns::pace, now);
   CHECK(json.at("donePerSecond") == 4.5);
   CHECK(json.at("failedPerSecond") == 1.0);
   CHECK(json.at("ageMs") == 1000);
   CHECK(!to_json(beat("a"), WorkerColumns::status, now).contains("donePerSecond"));
-  CHECK(worker_line(beat("a"), now) == "2025-01-02T03:04:04.000Z  a  up 5m  1/4 busy  2 in flight  10 done  3 failed");
+  CHECK(worker_line(beat("a"), now) ==
+        "2025-01-02T03:04:04.000Z  a  up 5m  1/4 busy  2 in flight  10 done  3 failed");
 }
 
 TEST_CASE("workers: a pace that is not told is not known") {

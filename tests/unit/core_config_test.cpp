@@ -90,32 +90,46 @@ TEST_CASE("configuration: the STEMD_ names serve where the others are unset, as 
   CHECK(Config::from({{"STEMD_COMMAND", "/bin/a"}}).command == "/bin/a");
   CHECK(Config::from({{"STEMD_COMMAND", "/bin/a"}, {"STEM_WORKER_COMMAND", "/bin/b"}}).command == "/bin/b");
   CHECK(Config::from({{"STEM_WORKER_NODES", "x y"}}).nodes == std::vector<std::string>{"x", "y"});
-  CHECK(Config::from({{"STEM_WORKER_NODES", "x y"}, {"STEMD_NODES", "a"}}).nodes == std::vector<std::string>{"a"});
+  CHECK(Config::from({{"STEM_WORKER_NODES", "x y"}, {"STEMD_NODES", "a"}}).nodes ==
+        std::vector<std::string>{"a"});
 }
 
 TEST_CASE("configuration: a blank variable is an unset one") {
-  CHECK(Config::from({{"STEM_WORKER_CONCURRENCY", " "}, {"STEM_DEFAULT_QUEUE", ""}}).default_queue == "default");
+  CHECK(Config::from({{"STEM_WORKER_CONCURRENCY", " "}, {"STEM_DEFAULT_QUEUE", ""}}).default_queue ==
+        "default");
 }
 
 TEST_CASE("configuration: a bad value is refused with variable, value and what is accepted") {
-  CHECK(refusal({{"STEM_WORKER_CONCURRENCY", "many"}}) == "STEM_WORKER_CONCURRENCY='many': must be a whole number from 1 to 1024");
-  CHECK(refusal({{"STEM_WORKER_CONCURRENCY", "0"}}) == "STEM_WORKER_CONCURRENCY='0': must be a whole number from 1 to 1024");
-  CHECK(refusal({{"STEM_VISIBILITY_TIMEOUT", "1ms"}}) == "STEM_VISIBILITY_TIMEOUT='1ms': must be a duration of at least 500ms");
-  CHECK(refusal({{"STEM_TASK_TIME_LIMIT", "5"}}) == "STEM_TASK_TIME_LIMIT='5': must be a duration such as 250ms, 5s, 2m or 1h");
+  CHECK(refusal({{"STEM_WORKER_CONCURRENCY", "many"}}) ==
+        "STEM_WORKER_CONCURRENCY='many': must be a whole number from 1 to 1024");
+  CHECK(refusal({{"STEM_WORKER_CONCURRENCY", "0"}}) ==
+        "STEM_WORKER_CONCURRENCY='0': must be a whole number from 1 to 1024");
+  CHECK(refusal({{"STEM_VISIBILITY_TIMEOUT", "1ms"}}) ==
+        "STEM_VISIBILITY_TIMEOUT='1ms': must be a duration of at least 500ms");
+  CHECK(refusal({{"STEM_TASK_TIME_LIMIT", "5"}}) ==
+        "STEM_TASK_TIME_LIMIT='5': must be a duration such as 250ms, 5s, 2m or 1h");
   CHECK(refusal({{"STEM_RETRY_JITTER", "2"}}) == "STEM_RETRY_JITTER='2': must be a number from 0 to 1");
   CHECK(refusal({{"STEM_RETRY_JITTER", "nan"}}) == "STEM_RETRY_JITTER='nan': must be a number from 0 to 1");
-  CHECK(refusal({{"STEM_LOG_LEVEL", "loud"}}) == "STEM_LOG_LEVEL='loud': must be one of debug, info, warning, error");
+  CHECK(refusal({{"STEM_LOG_LEVEL", "loud"}}) ==
+        "STEM_LOG_LEVEL='loud': must be one of debug, info, warning, error");
   CHECK(refusal({{"STEM_DEFAULT_QUEUE", "a/b"}}).starts_with("STEM_DEFAULT_QUEUE='a/b': must be a name"));
   CHECK(refusal({{"STEM_WORKER_QUEUES", "ok,../x"}}).ends_with("'../x' is none"));
   CHECK(refusal({{"STEM_RETRY_BASE", "1h"}}) == "retry cap 5m must not be below its base 1h");
-  CHECK(refusal({{"STEM_TASK_SOFT_TIME_LIMIT", "2h"}}) == "STEM_TASK_SOFT_TIME_LIMIT (2h) must not be above STEM_TASK_TIME_LIMIT (1h)");
+  CHECK(refusal({{"STEM_TASK_SOFT_TIME_LIMIT", "2h"}}) ==
+        "STEM_TASK_SOFT_TIME_LIMIT (2h) must not be above STEM_TASK_TIME_LIMIT (1h)");
 }
 
-TEST_CASE("configuration: a client's certificate without its key, or a key alone, is refused; so is any word but a clear one") {
-  CHECK(refusal({{"STEM_TLS_CLIENT_KEY", "/k"}}).starts_with("STEM_TLS_CLIENT_KEY is set, but STEM_TLS_CLIENT_CERT is not"));
-  CHECK(refusal({{"STEM_TLS_CLIENT_CERT", "/c"}}).starts_with("STEM_TLS_CLIENT_CERT is set, but STEM_TLS_CLIENT_KEY is not"));
-  for (const auto* word : {"true", "1", "yes"}) CHECK(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
-  for (const auto* word : {"false", "0", "no", ""}) CHECK_FALSE(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
+TEST_CASE(
+    "configuration: a client's certificate without its key, or a key alone, is refused; so is any word but a "
+    "clear one") {
+  CHECK(refusal({{"STEM_TLS_CLIENT_KEY", "/k"}})
+            .starts_with("STEM_TLS_CLIENT_KEY is set, but STEM_TLS_CLIENT_CERT is not"));
+  CHECK(refusal({{"STEM_TLS_CLIENT_CERT", "/c"}})
+            .starts_with("STEM_TLS_CLIENT_CERT is set, but STEM_TLS_CLIENT_KEY is not"));
+  for (const auto* word : {"true", "1", "yes"})
+    CHECK(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
+  for (const auto* word : {"false", "0", "no", ""})
+    CHECK_FALSE(Config::from({{"STEM_TLS_ALLOW_INSECURE", word}}).tls.allow_insecure);
   for (const auto* word : {"untrue", "TRUE", "on", "2", "true,"})
     CHECK(refusal({{"STEM_TLS_ALLOW_INSECURE", word}}) ==
           "STEM_TLS_ALLOW_INSECURE='" + std::string(word) + "': must be one of true, 1, yes, false, 0, no");
@@ -124,7 +138,8 @@ TEST_CASE("configuration: a client's certificate without its key, or a key alone
 TEST_CASE("configuration: the table's defaults are those of the struct") {
   for (const auto& setting : settings()) {
     CAPTURE(setting.name);
-    const bool in_words = setting.fallback.empty() || setting.fallback.find(' ') != std::string_view::npos || setting.fallback == "default";
+    const bool in_words = setting.fallback.empty() || setting.fallback.find(' ') != std::string_view::npos ||
+                          setting.fallback == "default";
     if (in_words) continue;
     const auto config = Config::from({{std::string(setting.name), std::string(setting.fallback)}});
     const Config plain;
@@ -144,7 +159,8 @@ TEST_CASE("configuration: the table's defaults are those of the struct") {
 }
 
 TEST_CASE("configuration: an unknown STEM_ variable is named with the nearest known one") {
-  const auto warnings = unknown_settings({{"STEM_BROKR_URL", "x"}, {"STEM_BROKER_URL", "y"}, {"HOME", "/"}, {"STEMD_XYZZY_PLUGH", "1"}});
+  const auto warnings = unknown_settings(
+      {{"STEM_BROKR_URL", "x"}, {"STEM_BROKER_URL", "y"}, {"HOME", "/"}, {"STEMD_XYZZY_PLUGH", "1"}});
   CHECK(warnings == std::vector<std::string>{
                         "unknown variable STEMD_XYZZY_PLUGH is ignored; `man stem.env` lists the known ones",
                         "unknown variable STEM_BROKR_URL is ignored; did you mean STEM_BROKER_URL?"});
@@ -153,11 +169,13 @@ TEST_CASE("configuration: an unknown STEM_ variable is named with the nearest kn
 TEST_CASE("names: only what is safe in paths, units and keys passes") {
   for (const char* good : {"a", "web-1", "A.b_c:d", "1"}) CHECK(is_name(good));
   CHECK(is_name(std::string(128, 'a')));
-  for (const char* bad : {"", ".", "..", "-a", "../../etc/x", "a b", "%n", "a/b", "a\n", "ä", "a%i"}) CHECK_FALSE(is_name(bad));
+  for (const char* bad : {"", ".", "..", "-a", "../../etc/x", "a b", "%n", "a/b", "a\n", "ä", "a%i"})
+    CHECK_FALSE(is_name(bad));
   CHECK_FALSE(is_name(std::string(129, 'a')));
   CHECK_FALSE(is_name(std::string_view("a\0b", 3)));
   CHECK_THROWS_WITH(require_name("node", "a\nb"),
-                    "bad node name 'a\\x0ab'; a node name is 1 to 128 of A-Z a-z 0-9 _ . : - and starts with a letter or a digit");
+                    "bad node name 'a\\x0ab'; a node name is 1 to 128 of A-Z a-z 0-9 _ . : - and starts with "
+                    "a letter or a digit");
 }
 
 TEST_CASE("names: a worker's node is not called as the scheduler is") {

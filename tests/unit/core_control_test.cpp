@@ -15,7 +15,12 @@ namespace {
 const WallTime noon = parse_time("2025-01-02T12:00:00.000Z");
 
 ControlRequest request() {
-  return {.id = "r1", .type = "revoke", .targets = {"web-1", "web-2"}, .payload = {{"a", 1}}, .issued = noon, .expires = noon + 15s};
+  return {.id = "r1",
+          .type = "revoke",
+          .targets = {"web-1", "web-2"},
+          .payload = {{"a", 1}},
+          .issued = noon,
+          .expires = noon + 15s};
 }
 
 /// What is said of a request whose arguments were changed.
@@ -32,7 +37,11 @@ TEST_CASE("control: a request is read as it was written, in the documented shape
   CHECK(envelope.name == "__stem.control__");
   CHECK(envelope.queue == "stem.control.worker.web-1");
   CHECK(envelope.headers.at("stem-control") == "1");
-  CHECK(envelope.args == Json{{"requestId", "r1"}, {"type", "revoke"}, {"targets", {"web-1", "web-2"}}, {"payload", {{"a", 1}}}, {"timeoutMs", 15000}});
+  CHECK(envelope.args == Json{{"requestId", "r1"},
+                              {"type", "revoke"},
+                              {"targets", {"web-1", "web-2"}},
+                              {"payload", {{"a", 1}}},
+                              {"timeoutMs", 15000}});
   const auto read = control_request_from(envelope_from_wire(to_wire(envelope)));
   CHECK(read.id == "r1");
   CHECK(read.targets == std::vector<std::string>{"web-1", "web-2"});
@@ -61,14 +70,16 @@ TEST_CASE("control: what is no request is refused with the reason") {
 }
 
 TEST_CASE("control: a reply is read as it was written, and what is none is refused") {
-  const auto done = to_envelope(ControlReply{.request = "r1", .node = "web-1", .host = "h", .payload = {{"x", 1}}}, "c", noon);
+  const auto done = to_envelope(
+      ControlReply{.request = "r1", .node = "web-1", .host = "h", .payload = {{"x", 1}}}, "c", noon);
   CHECK(done.args.at("status") == "ok");
   auto read = control_reply_from(done);
   CHECK(read.node == "web-1");
   CHECK(read.host == "h");
   CHECK(read.payload == Json{{"x", 1}});
   CHECK(read.error.empty());
-  auto failed = to_envelope(ControlReply{.request = "r1", .node = "web-1", .host = "h", .error = "no such queue"}, "c", noon);
+  auto failed = to_envelope(
+      ControlReply{.request = "r1", .node = "web-1", .host = "h", .error = "no such queue"}, "c", noon);
   CHECK(failed.args.at("error") == Json{{"message", "no such queue"}});
   CHECK(control_reply_from(failed).error == "no such queue");
   failed.args["error"] = {{"message", 7}};
@@ -80,7 +91,12 @@ TEST_CASE("control: a reply is read as it was written, and what is none is refus
 }
 
 TEST_CASE("control: revocations and paused queues are read as they were written, and others are refused") {
-  const Revocation all{.job = "j", .terminate = true, .reason = "wrong", .requester = "ann@host", .issued = noon, .expires = noon + 1h};
+  const Revocation all{.job = "j",
+                       .terminate = true,
+                       .reason = "wrong",
+                       .requester = "ann@host",
+                       .issued = noon,
+                       .expires = noon + 1h};
   CHECK(revocation_from(to_json(all, "stem")) == all);
   const Revocation bare{.job = "j", .issued = noon};
   CHECK(revocation_from(to_json(bare, "stem")) == bare);
@@ -108,7 +124,8 @@ TEST_CASE("control: revocations and paused queues are read as they were written,
 }
 
 TEST_CASE("control: modes of a stop have words") {
-  for (const auto mode : {StopMode::warm, StopMode::soft, StopMode::hard}) CHECK(stop_mode_from(to_string(mode)) == mode);
+  for (const auto mode : {StopMode::warm, StopMode::soft, StopMode::hard})
+    CHECK(stop_mode_from(to_string(mode)) == mode);
   CHECK_FALSE(stop_mode_from("force"));
   CHECK_FALSE(stop_mode_from(""));
 }

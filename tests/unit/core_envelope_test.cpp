@@ -45,11 +45,12 @@ std::string refusal(const Envelope& envelope) {
 }  // namespace
 
 TEST_CASE("envelope: the wire form has all twelve keys in their order") {
-  CHECK(to_wire(sample()) ==
-        R"({"id":"0190f7c2-9f00-7000-8000-000000000001","name":"email.send","args":{"n":1,"ratio":1.0,)"
-        R"("tags":["x","é"],"to":"a@b.c"},"headers":{"stem-args-encoder":"json"},)"
-        R"("enqueuedAt":"2025-01-02T03:04:05.678901Z","notBefore":null,"priority":3,"attempt":0,"maxRetries":5,)"
-        R"("visibilityTimeout":null,"queue":"default","meta":{"stem.task":"email.send"}})");
+  CHECK(
+      to_wire(sample()) ==
+      R"({"id":"0190f7c2-9f00-7000-8000-000000000001","name":"email.send","args":{"n":1,"ratio":1.0,)"
+      R"("tags":["x","é"],"to":"a@b.c"},"headers":{"stem-args-encoder":"json"},)"
+      R"("enqueuedAt":"2025-01-02T03:04:05.678901Z","notBefore":null,"priority":3,"attempt":0,"maxRetries":5,)"
+      R"("visibilityTimeout":null,"queue":"default","meta":{"stem.task":"email.send"}})");
 }
 
 TEST_CASE("envelope: what is written is read back") {
@@ -68,7 +69,8 @@ TEST_CASE("envelope: absent keys take their defaults, unknown ones are ignored")
   CHECK_FALSE(envelope.not_before);
 }
 
-TEST_CASE("envelope: what nobody asks for may hold anything, and keys inside of it are not those of the envelope") {
+TEST_CASE(
+    "envelope: what nobody asks for may hold anything, and keys inside of it are not those of the envelope") {
   const auto envelope = envelope_from_wire(
       R"({"x":{"id":7,"args":[1,{"name":null}],"headers":{"a":1}},"y":[[],{},-1,1.5,true,null,"queue"],"id":"1","name":"t",)"
       R"("args":{"id":2,"headers":{"a":[1,{"b":-2}]},"args":{"args":{}},"":""},"meta":{"args":[]},"headers":{"id":"h"}})");
@@ -81,7 +83,8 @@ TEST_CASE("envelope: what nobody asks for may hold anything, and keys inside of 
 }
 
 TEST_CASE("envelope: of a key that is there twice the last counts") {
-  const auto envelope = envelope_from_wire(R"({"id":"1","id":"2","name":"t","args":{"a":1,"b":2},"args":{"a":{"c":3},"a":4}})");
+  const auto envelope =
+      envelope_from_wire(R"({"id":"1","id":"2","name":"t","args":{"a":1,"b":2},"args":{"a":{"c":3},"a":4}})");
   CHECK(envelope.id == "2");
   CHECK(envelope.args == Json{{"a", 4}});
 }
@@ -101,21 +104,30 @@ TEST_CASE("envelope: each malformed one is refused and the key is named") {
   CHECK(error_of(R"({"id":"1","name":"t","args":null})") == "malformed envelope: 'args' is missing");
   CHECK(error_of("7") == "malformed envelope: it is not a JSON object");
   CHECK(error_of(R"({"id":"1","name":"t","args":{}} x)") == "malformed envelope: it is not JSON");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":{}}})") == "malformed envelope: header 'a' must be a string");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":[]})") == "malformed envelope: 'headers' must be an object");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":{}}})") ==
+        "malformed envelope: header 'a' must be a string");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":[]})") ==
+        "malformed envelope: 'headers' must be an object");
   CHECK(error_of(R"({"id":{},"name":"t","args":{}})") == "malformed envelope: 'id' must be a string");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"meta":"x"})") == "malformed envelope: 'meta' must be an object");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"meta":"x"})") ==
+        "malformed envelope: 'meta' must be an object");
   CHECK(error_of(R"({"id":"1","name":"t","args":[]})") == "malformed envelope: 'args' must be an object");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":1}})") == "malformed envelope: header 'a' must be a string");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":-1})") == "malformed envelope: 'attempt' is out of range");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":18446744073709551615})") == "malformed envelope: 'attempt' is out of range");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":1.5})") == "malformed envelope: 'attempt' must be an integer");
-  CHECK(error_of(R"({"id":"1","name":"t","args":{},"notBefore":5})") == "malformed envelope: 'notBefore' must be an ISO 8601 time");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"headers":{"a":1}})") ==
+        "malformed envelope: header 'a' must be a string");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":-1})") ==
+        "malformed envelope: 'attempt' is out of range");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":18446744073709551615})") ==
+        "malformed envelope: 'attempt' is out of range");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"attempt":1.5})") ==
+        "malformed envelope: 'attempt' must be an integer");
+  CHECK(error_of(R"({"id":"1","name":"t","args":{},"notBefore":5})") ==
+        "malformed envelope: 'notBefore' must be an ISO 8601 time");
 }
 
 TEST_CASE("envelope: cut off at any byte it is refused, never misread") {
   const auto whole = to_wire(sample());
-  for (std::size_t length = 0; length < whole.size(); ++length) CHECK_THROWS_AS(envelope_from_wire(whole.substr(0, length)), Error);
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    CHECK_THROWS_AS(envelope_from_wire(whole.substr(0, length)), Error);
 }
 
 TEST_CASE("envelope: arguments that are not UTF-8 are refused before anything is sent") {
@@ -162,12 +174,16 @@ TEST_CASE("result: what is written is read back, with and without a failure") {
 }
 
 TEST_CASE("result: a failure whose message is not UTF-8 is kept, with the bytes replaced") {
-  const Result result{"1", TaskState::failed, nullptr, Failure{"e", "bad \xff byte", true}, 0, Json::object()};
+  const Result result{"1", TaskState::failed, nullptr, Failure{"e", "bad \xff byte", true},
+                      0,   Json::object()};
   CHECK(result_from_wire(to_wire(result)).failure->message == "bad \xEF\xBF\xBD byte");
 }
 
 TEST_CASE("envelope: nesting that would take the stack is refused, on the way out and on the way in") {
-  const auto nested = [](int levels) { return std::string(static_cast<std::size_t>(levels), '[') + std::string(static_cast<std::size_t>(levels), ']'); };
+  const auto nested = [](int levels) {
+    return std::string(static_cast<std::size_t>(levels), '[') +
+           std::string(static_cast<std::size_t>(levels), ']');
+  };
   auto envelope = sample();
   envelope.args = {{"a", Json::parse(nested(500))}};
   CHECK(envelope_from_wire(to_wire(envelope)) == envelope);
@@ -177,5 +193,6 @@ TEST_CASE("envelope: nesting that would take the stack is refused, on the way ou
         "malformed envelope: it is nested deeper than 512 levels");
   CHECK_THROWS_AS(to_wire(Result{"1", TaskState::succeeded, Json::parse(nested(600)), {}, 0, {}}), Error);
   // Brackets in strings are text.
-  CHECK_NOTHROW(envelope_from_wire(R"({"id":"1","name":"t","args":{"a":"\"[)" + std::string(600, '[') + "\"}}"));
+  CHECK_NOTHROW(
+      envelope_from_wire(R"({"id":"1","name":"t","args":{"a":"\"[)" + std::string(600, '[') + "\"}}"));
 }

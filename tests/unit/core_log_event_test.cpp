@@ -26,8 +26,9 @@ TEST_CASE("log_event: the innermost identity is in force, on its own thread, unt
 }
 
 TEST_CASE("log_event: no two events have one identity") {
-  const std::set<std::string> all{LogEvent::refused_configuration, LogEvent::broker_lost,    LogEvent::broker_back,
-                                  LogEvent::no_progress,           LogEvent::never_ready,    LogEvent::refused_reload,
+  const std::set<std::string> all{LogEvent::refused_configuration, LogEvent::broker_lost,
+                                  LogEvent::broker_back,           LogEvent::no_progress,
+                                  LogEvent::never_ready,           LogEvent::refused_reload,
                                   LogEvent::jobs_left_behind};
   CHECK(all.size() == 7);
   for (const auto& identity : all) CHECK(identity.size() == 32);

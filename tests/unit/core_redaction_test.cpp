@@ -20,18 +20,23 @@ TEST_CASE("redaction: a password in an address is shown as ***, the rest stays")
 }
 
 TEST_CASE("redaction: of parameters only those are hidden that are secret, or that nobody knows") {
-  for (const char* one : {"timeout=2s", "connect_timeout=3", "busy_timeout=5s", "namespace=a", "schema=shop", "synchronous=normal",
-                          "sslmode=verify-full", "sslrootcert=/etc/ca.pem", "sslcert=/etc/c.pem", "sslkey=/etc/key.pem",
-                          "ssl_min_protocol_version=TLSv1.3", "target_session_attrs=read-write", "host=/run/postgresql", "port=6432",
-                          "options=-csynchronous_commit%3Doff", "keepalives_idle=60", "application_name=shop", "user=app"}) {
+  for (const char* one :
+       {"timeout=2s", "connect_timeout=3", "busy_timeout=5s", "namespace=a", "schema=shop",
+        "synchronous=normal", "sslmode=verify-full", "sslrootcert=/etc/ca.pem", "sslcert=/etc/c.pem",
+        "sslkey=/etc/key.pem", "ssl_min_protocol_version=TLSv1.3", "target_session_attrs=read-write",
+        "host=/run/postgresql", "port=6432", "options=-csynchronous_commit%3Doff", "keepalives_idle=60",
+        "application_name=shop", "user=app"}) {
     CAPTURE(one);
-    CHECK(redacted_url("postgresql://h/jobs?" + std::string(one)) == "postgresql://h/jobs?" + std::string(one));
+    CHECK(redacted_url("postgresql://h/jobs?" + std::string(one)) ==
+          "postgresql://h/jobs?" + std::string(one));
   }
-  for (const std::string name : {"password", "sslpassword", "auth", "token", "key", "secret", "passwd", "TIMEOUT", ""}) {
+  for (const std::string name :
+       {"password", "sslpassword", "auth", "token", "key", "secret", "passwd", "TIMEOUT", ""}) {
     CAPTURE(name);
     CHECK(redacted_url("postgresql://h/jobs?" + name + "=hunter2") == "postgresql://h/jobs?" + name + "=***");
   }
-  CHECK(redacted_url("redis://h/0?timeout=2s&password=hunter2&namespace=a") == "redis://h/0?timeout=2s&password=***&namespace=a");
+  CHECK(redacted_url("redis://h/0?timeout=2s&password=hunter2&namespace=a") ==
+        "redis://h/0?timeout=2s&password=***&namespace=a");
   CHECK(redacted("at redis://h/0?timeout=2s, 'postgresql:///j?sslpassword=hunter2&timeout=1s'") ==
         "at redis://h/0?timeout=2s, 'postgresql:///j?sslpassword=***&timeout=1s'");
 }

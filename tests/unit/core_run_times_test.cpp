@@ -6,12 +6,14 @@ using namespace stem;
 using namespace std::chrono_literals;
 
 TEST_CASE("run times: classes follow each other without a gap, and each length is in the one that holds it") {
-  for (std::size_t number = 3; number < RunTimes::classes; ++number) CHECK(RunTimes::beginning(number) > RunTimes::beginning(number - 1));
+  for (std::size_t number = 3; number < RunTimes::classes; ++number)
+    CHECK(RunTimes::beginning(number) > RunTimes::beginning(number - 1));
   for (std::int64_t micros = 1; micros < std::int64_t{1} << 31; micros = micros * 5 / 4 + 1) {
     const auto number = RunTimes::class_of(Duration{micros});
     CAPTURE(micros);
     CHECK(RunTimes::beginning(number) <= static_cast<double>(micros));
-    if (number + 1 < RunTimes::classes && number > 0) CHECK(static_cast<double>(micros) < RunTimes::beginning(number + 1));
+    if (number + 1 < RunTimes::classes && number > 0)
+      CHECK(static_cast<double>(micros) < RunTimes::beginning(number + 1));
   }
   CHECK(RunTimes::class_of(0us) == 0);
   CHECK(RunTimes::class_of(-5s) == 0);
@@ -55,6 +57,7 @@ TEST_CASE("run times: they are read back from JSON, and what is none is left out
   const auto back = RunTimes::from(json);
   CHECK(back.count() == 3);
   CHECK(back.json() == json);
-  for (const char* odd : {"null", "{}", "[1]", "[[1]]", "[[64,1]]", "[[-1,1]]", "[[1,-1]]", "[[1,18446744073709551615]]", "[[\"a\",1]]", "[[1.5,2]]"})
+  for (const char* odd : {"null", "{}", "[1]", "[[1]]", "[[64,1]]", "[[-1,1]]", "[[1,-1]]",
+                          "[[1,18446744073709551615]]", "[[\"a\",1]]", "[[1.5,2]]"})
     CHECK(RunTimes::from(Json::parse(odd)).count() == 0);
 }

@@ -10,8 +10,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-WallTime at(const std::string& time) { return parse_time(time); }
-std::string shown(const std::optional<WallTime>& time) { return time ? format_time(*time) : "never"; }
+WallTime at(const std::string& time) {
+  return parse_time(time);
+}
+std::string shown(const std::optional<WallTime>& time) {
+  return time ? format_time(*time) : "never";
+}
 
 ScheduleEntry entry(Json schedule, Json more = Json::object()) {
   Json object{{"name", "e"}, {"task", "t"}, {"schedule", std::move(schedule)}};
@@ -38,7 +42,10 @@ TEST_CASE("schedule: an interval counts from when it came into force, and does n
 }
 
 TEST_CASE("schedule: an interval with a start runs at the start; none runs at the end or after it") {
-  const auto e = entry({{"kind", "interval"}, {"everyMs", 60000}, {"startAt", "2025-02-01T00:00:30Z"}, {"end_at", "2025-02-01T00:02:30Z"}});
+  const auto e = entry({{"kind", "interval"},
+                        {"everyMs", 60000},
+                        {"startAt", "2025-02-01T00:00:30Z"},
+                        {"end_at", "2025-02-01T00:02:30Z"}});
   CHECK(shown(e.next_slot(e.since)) == "2025-02-01T00:00:30.000Z");
   CHECK(shown(e.next_slot(at("2025-02-01T00:00:30Z"))) == "2025-02-01T00:01:30.000Z");
   CHECK(shown(e.next_slot(at("2025-02-01T00:01:30Z"))) == "never");
@@ -46,19 +53,22 @@ TEST_CASE("schedule: an interval with a start runs at the start; none runs at th
 
 TEST_CASE("schedule: cron, calendar, solar and clocked have their next slots") {
   CHECK(shown(entry("0 4 * * *").next_slot(at("2025-01-01T04:00:00Z"))) == "2025-01-02T04:00:00.000Z");
-  CHECK(shown(entry({{"kind", "cron"}, {"expression", "0 4 * * *"}, {"secondField", "30"}}).next_slot(at("2025-01-01T00:00:00Z"))) ==
-        "2025-01-01T04:00:30.000Z");
-  CHECK(shown(entry("0 4 * * *", {{"timezone", "America/New_York"}}).next_slot(at("2025-01-01T04:00:00Z"))) == "2025-01-01T09:00:00.000Z");
-  CHECK(shown(entry({{"kind", "calendar"}, {"weekdays", {1}}, {"hours", 7}, {"minutes", {0}}}).next_slot(at("2025-01-01T00:00:00Z"))) ==
-        "2025-01-06T07:00:00.000Z");
+  CHECK(shown(entry({{"kind", "cron"}, {"expression", "0 4 * * *"}, {"secondField", "30"}})
+                  .next_slot(at("2025-01-01T00:00:00Z"))) == "2025-01-01T04:00:30.000Z");
+  CHECK(shown(entry("0 4 * * *", {{"timezone", "America/New_York"}}).next_slot(at("2025-01-01T04:00:00Z"))) ==
+        "2025-01-01T09:00:00.000Z");
+  CHECK(shown(entry({{"kind", "calendar"}, {"weekdays", {1}}, {"hours", 7}, {"minutes", {0}}})
+                  .next_slot(at("2025-01-01T00:00:00Z"))) == "2025-01-06T07:00:00.000Z");
   const auto once = entry({{"kind", "clocked"}, {"runAt", "2025-03-01T12:00:00+01:00"}});
   CHECK(shown(once.next_slot(once.since)) == "2025-03-01T11:00:00.000Z");
   CHECK(shown(once.next_slot(at("2025-03-01T11:00:00Z"))) == "never");
 }
 
 TEST_CASE("schedule: a solar event is moved by its offset, and does not come back before the event itself") {
-  const auto plain = entry({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 52.5}, {"longitude", 13.4}});
-  const auto early = entry({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 52.5}, {"longitude", 13.4}, {"offset", "-30m"}});
+  const auto plain =
+      entry({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 52.5}, {"longitude", 13.4}});
+  const auto early = entry(
+      {{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 52.5}, {"longitude", 13.4}, {"offset", "-30m"}});
   const auto sunrise = *plain.next_slot(at("2025-05-01T00:00:00Z"));
   const auto slot = *early.next_slot(at("2025-05-01T00:00:00Z"));
   CHECK(slot == sunrise - 30min);
@@ -69,7 +79,10 @@ TEST_CASE("schedule: no slot at or after its expiry; startAt and endAt bound a c
   const auto e = entry("0 * * * *", {{"expireAt", "2025-01-01T02:00:00Z"}});
   CHECK(shown(e.next_slot(at("2025-01-01T00:30:00Z"))) == "2025-01-01T01:00:00.000Z");
   CHECK(shown(e.next_slot(at("2025-01-01T01:00:00Z"))) == "never");
-  const auto bounded = entry({{"kind", "cron"}, {"expression", "0 * * * *"}, {"startAt", "2025-01-02T05:00:00Z"}, {"endAt", "2025-01-02T06:00:00Z"}});
+  const auto bounded = entry({{"kind", "cron"},
+                              {"expression", "0 * * * *"},
+                              {"startAt", "2025-01-02T05:00:00Z"},
+                              {"endAt", "2025-01-02T06:00:00Z"}});
   CHECK(shown(bounded.next_slot(bounded.since)) == "2025-01-02T05:00:00.000Z");
   CHECK(shown(bounded.next_slot(at("2025-01-02T05:00:00Z"))) == "never");
 }
@@ -122,18 +135,33 @@ TEST_CASE("schedule: a slot's job has an id of its own and says where it comes f
   CHECK(job.queue == "default");
   CHECK(job.priority == 7);
   CHECK(job.max_retries == 3);
-  CHECK(entry("every:1m", {{"maxRetries", 0}, {"queue", "mail"}}).job(slot, slot, "default", 3).max_retries == 0);
+  CHECK(entry("every:1m", {{"maxRetries", 0}, {"queue", "mail"}}).job(slot, slot, "default", 3).max_retries ==
+        0);
   validate(job);
 }
 
 TEST_CASE("schedule: every form is read back as it was written") {
-  for (const auto& spec : std::vector<Json>{
-           "every:90s", "*/5 * * * *", "0 */5 * * * mon", Json{{"kind", "interval"}, {"every", "2h"}, {"startAt", "2025-01-01T00:00:00Z"}},
-           Json{{"kind", "calendar"}, {"months", {1, 2}}, {"monthdays", {1}}, {"weekdays", {}}, {"hours", {3}}, {"minutes", {4}}, {"seconds", {5}}},
-           Json{{"kind", "solar"}, {"event", "dusk_civil"}, {"latitude", -33.9}, {"longitude", 18.4}, {"offset", "1h"}},
-           Json{{"kind", "clocked"}, {"runAt", "2030-01-01T00:00:00Z"}}}) {
+  for (const auto& spec :
+       std::vector<Json>{"every:90s", "*/5 * * * *", "0 */5 * * * mon",
+                         Json{{"kind", "interval"}, {"every", "2h"}, {"startAt", "2025-01-01T00:00:00Z"}},
+                         Json{{"kind", "calendar"},
+                              {"months", {1, 2}},
+                              {"monthdays", {1}},
+                              {"weekdays", {}},
+                              {"hours", {3}},
+                              {"minutes", {4}},
+                              {"seconds", {5}}},
+                         Json{{"kind", "solar"},
+                              {"event", "dusk_civil"},
+                              {"latitude", -33.9},
+                              {"longitude", 18.4},
+                              {"offset", "1h"}},
+                         Json{{"kind", "clocked"}, {"runAt", "2030-01-01T00:00:00Z"}}}) {
     CAPTURE(spec.dump());
-    const auto first = entry(spec, {{"timezone", "Europe/Berlin"}, {"jitter", "5s"}, {"meta", {{"a", 1}}}, {"expireAt", "2040-01-01T00:00:00Z"}});
+    const auto first = entry(spec, {{"timezone", "Europe/Berlin"},
+                                    {"jitter", "5s"},
+                                    {"meta", {{"a", 1}}},
+                                    {"expireAt", "2040-01-01T00:00:00Z"}});
     const auto again = schedule_entry_from_wire(to_wire(first));
     CHECK(to_wire(again) == to_wire(first));
     auto after = at("2025-01-01T00:00:00Z");
@@ -167,25 +195,36 @@ TEST_CASE("schedule: what cannot be read is refused with the key and the rule") 
   CHECK(refused({{"kind", "intervall"}}).says("did you mean interval?"));
   CHECK(refused({{"kind", "interval"}}).says("needs the key 'every'"));
   CHECK(refused({{"kind", "interval"}, {"every", 30}}).says("every must be text"));
-  CHECK(refused({{"kind", "interval"}, {"every", "1h"}, {"everyMs", 1000}}).says("every is there twice, also as everyMs"));
+  CHECK(refused({{"kind", "interval"}, {"every", "1h"}, {"everyMs", 1000}})
+            .says("every is there twice, also as everyMs"));
   CHECK(refused({{"kind", "interval"}, {"everyMs", -1}}).says("whole number of milliseconds"));
   CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startat", "x"}}).says("did you mean startAt?"));
   CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startAt", "tomorrow"}}).says("startAt: "));
-  CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startAt", "2025-01-02T00:00:00Z"}, {"endAt", "2025-01-01T00:00:00Z"}})
+  CHECK(refused({{"kind", "interval"},
+                 {"every", "1m"},
+                 {"startAt", "2025-01-02T00:00:00Z"},
+                 {"endAt", "2025-01-01T00:00:00Z"}})
             .says("endAt must be after startAt"));
-  CHECK(refused({{"kind", "interval"}, {"every", "1m"}, {"startAt", "2025-01-02T00:00:00Z"}, {"start_at", "2025-01-02T00:00:00Z"}})
+  CHECK(refused({{"kind", "interval"},
+                 {"every", "1m"},
+                 {"startAt", "2025-01-02T00:00:00Z"},
+                 {"start_at", "2025-01-02T00:00:00Z"}})
             .says("is there twice"));
   CHECK(refused({{"kind", "cron"}, {"expression", "* * *"}}).says("has 3 fields"));
   CHECK(refused({{"kind", "calendar"}, {"hours", {"a"}}}).says("list of whole numbers"));
   CHECK(refused({{"kind", "calendar"}, {"hours", {24}}}).says("hours: 24 is out of range"));
-  CHECK(refused({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 91}, {"longitude", 0}}).says("latitude must be a number of degrees from -90 to 90"));
-  CHECK(refused({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 1}, {"longitude", 0}, {"offset", "25h"}}).says("a day at the most"));
+  CHECK(refused({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 91}, {"longitude", 0}})
+            .says("latitude must be a number of degrees from -90 to 90"));
+  CHECK(
+      refused({{"kind", "solar"}, {"event", "sunrise"}, {"latitude", 1}, {"longitude", 0}, {"offset", "25h"}})
+          .says("a day at the most"));
   CHECK(refused({{"kind", "clocked"}}).says("needs the key 'runAt'"));
   CHECK(refused("{not json").says("neither JSON nor a cron line"));
 }
 
 TEST_CASE("schedule: a cron line keeps its description") {
-  const auto schedule = Schedule::parse({{"kind", "cron"}, {"expression", "0 4 * * *"}, {"description", "while all sleep"}});
+  const auto schedule =
+      Schedule::parse({{"kind", "cron"}, {"expression", "0 4 * * *"}, {"description", "while all sleep"}});
   CHECK(schedule.to_json()["description"] == "while all sleep");
   CHECK(Schedule::parse(schedule.to_json()).to_json() == schedule.to_json());
 }
@@ -220,9 +259,15 @@ TEST_CASE("schedule entry: unknown, missing and misshapen keys are refused") {
   CHECK(with({{"expireAt", 5}}).says("expireAt must be text"));
   CHECK(with({{"timezone", "Mars/Base"}}).says("is not a time zone"));
   CHECK(with({{"name", std::string(91, 'a')}}).says("longer than 90"));
-  CHECK(error_of([] { schedule_entry_from(Json{{"name", "a"}, {"schedule", "@daily"}}); }).says("'task' is missing"));
-  CHECK(error_of([] { schedule_entry_from(Json{{"task", "a"}, {"schedule", "@daily"}}); }).says("'name' is missing"));
-  CHECK(error_of([] { schedule_entry_from(Json{{"task", "a"}, {"name", "b"}}); }).says("'schedule' is missing"));
+  CHECK(error_of([] {
+          schedule_entry_from(Json{{"name", "a"}, {"schedule", "@daily"}});
+        }).says("'task' is missing"));
+  CHECK(error_of([] {
+          schedule_entry_from(Json{{"task", "a"}, {"schedule", "@daily"}});
+        }).says("'name' is missing"));
+  CHECK(error_of([] {
+          schedule_entry_from(Json{{"task", "a"}, {"name", "b"}});
+        }).says("'schedule' is missing"));
   CHECK(error_of([] { schedule_entry_from_wire("{\"v\":2}"); }).says("this Stem reads version 1"));
   CHECK(error_of([] { schedule_entry_from_wire("nonsense"); }).status == 65);
 }

@@ -19,7 +19,8 @@ namespace {
 
 std::string from_hex(const std::string& hex) {
   std::string bytes;
-  for (std::size_t i = 0; i < hex.size(); i += 2) bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  for (std::size_t i = 0; i < hex.size(); i += 2)
+    bytes += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -34,7 +35,11 @@ Envelope example() {
   Envelope job;
   job.id = "0190f7c2-9f00-7000-8000-000000000001";
   job.name = "email.send";
-  job.args = {{"to", "a@b.c"}, {"n", 1}, {"ratio", 1.0}, {"tags", {"x", "é"}}, {"nested", {{"b", nullptr}, {"a", true}}}};
+  job.args = {{"to", "a@b.c"},
+              {"n", 1},
+              {"ratio", 1.0},
+              {"tags", {"x", "é"}},
+              {"nested", {{"b", nullptr}, {"a", true}}}};
   job.headers = {{"stem-args-encoder", "json"}};
   job.enqueued_at = parse_time("2025-01-02T03:04:05.678901Z");
   job.priority = 3;
@@ -53,8 +58,8 @@ SigningConfig hmac(std::map<std::string, std::string> keys, const std::string& a
   return config;
 }
 
-SigningConfig ed25519(std::map<std::string, std::string> all_public, std::map<std::string, std::string> all_private,
-                      const std::string& active) {
+SigningConfig ed25519(std::map<std::string, std::string> all_public,
+                      std::map<std::string, std::string> all_private, const std::string& active) {
   SigningConfig config;
   config.algorithm = "ed25519";
   config.public_keys = std::move(all_public);
@@ -83,16 +88,20 @@ TEST_CASE("signing: HMAC-SHA256 gives the vectors of RFC 4231") {
   const struct {
     std::string key, data, mac;
   } vectors[] = {
-      {std::string(20, '\x0b'), "Hi There", "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
-      {"Jefe", "what do ya want for nothing?", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
-      {std::string(20, '\xaa'), std::string(50, '\xdd'), "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
+      {std::string(20, '\x0b'), "Hi There",
+       "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
+      {"Jefe", "what do ya want for nothing?",
+       "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
+      {std::string(20, '\xaa'), std::string(50, '\xdd'),
+       "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"},
       {from_hex("0102030405060708090a0b0c0d0e0f10111213141516171819"), std::string(50, '\xcd'),
        "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b"},
       // Case 5 is of a truncated code, which we do not take.
       {std::string(131, '\xaa'), "Test Using Larger Than Block-Size Key - Hash Key First",
        "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
       {std::string(131, '\xaa'),
-       "This is a test using a larger than block-size key and a larger than block-size data. The key needs to be hashed "
+       "This is a test using a larger than block-size key and a larger than block-size data. The key needs "
+       "to be hashed "
        "before being used by the HMAC algorithm.",
        "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2"},
   };
@@ -111,21 +120,26 @@ TEST_CASE("signing: Ed25519 gives the vectors of RFC 8032") {
   } vectors[] = {
       {"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60",
        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "",
-       "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e"
+       "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9b46bd25bf"
+       "5f0595bbe24655141438e"
        "7a100b"},
       {"4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", "72",
-       "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612"
+       "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2"
+       "eaeb4302aeeb00d291612"
        "bb0c00"},
       {"c5aa8df43f9f837bedb7442f31dcb7b166d38535076f094b85ce3a2e0b4458f7",
        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025", "af82",
-       "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea"
+       "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c1"
+       "5e9716ed28dc027beceea"
        "1ec40a"},
       {"833fe62409237b9d62ec77587520911e9a759cec1d19755b7da901b96dca3d42",
        "ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf",
-       "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa5"
+       "ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4"
+       "423643ce80e2a9ac94fa5"
        "4ca49f",
-       "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ecfdfbc7c66431e0303dca179c138ac17ad9bef11773"
+       "dc2a4459e7369633a52b1bf277839a00201009a3efbf3ecb69bea2186c26b58909351fc9ac90b3ecfdfbc7c66431e0303dca1"
+       "79c138ac17ad9bef11773"
        "31a704"},
   };
   for (const auto& vector : vectors) {
@@ -149,11 +163,12 @@ TEST_CASE("signing: Ed25519 gives the vectors of RFC 8032") {
 TEST_CASE("signing: the canonical text and both signatures are those of other implementations") {
   const auto text = signing_text(example());
   CHECK(text.size() == 397);
-  CHECK(text ==
-        R"({"args":{"n":1,"nested":{"a":true,"b":null},"ratio":1.0,"tags":["x","é"],"to":"a@b.c"},"attempt":0,)"
-        R"("enqueuedAt":"2025-01-02T03:04:05.678901Z","headers":{"stem-args-encoder":"json"},)"
-        R"("id":"0190f7c2-9f00-7000-8000-000000000001","maxRetries":5,"meta":{"__stemArgsEncoder":"json","stem.task":)"
-        R"("email.send"},"name":"email.send","notBefore":null,"priority":3,"queue":"default","visibilityTimeoutMs":null})");
+  CHECK(
+      text ==
+      R"({"args":{"n":1,"nested":{"a":true,"b":null},"ratio":1.0,"tags":["x","é"],"to":"a@b.c"},"attempt":0,)"
+      R"("enqueuedAt":"2025-01-02T03:04:05.678901Z","headers":{"stem-args-encoder":"json"},)"
+      R"("id":"0190f7c2-9f00-7000-8000-000000000001","maxRetries":5,"meta":{"__stemArgsEncoder":"json","stem.task":)"
+      R"("email.send"},"name":"email.send","notBefore":null,"priority":3,"queue":"default","visibilityTimeoutMs":null})");
 
   auto job = example();
   PayloadSigner::maybe(hmac({{"v1", "super-secret"}}, "v1"))->sign(job);
@@ -187,7 +202,9 @@ TEST_CASE("signing: numbers have one text each") {
   CHECK(number(5e-324) == "5e-324");
   CHECK(number(1.7976931348623157e308) == "1.7976931348623157e+308");
   CHECK(number(9007199254740993.0) == "9007199254740992.0");
-  CHECK(error_of([] { number(std::uint64_t{9223372036854775808U}); }).says("9223372036854775808 is beyond 64 bits"));
+  CHECK(error_of([] {
+          number(std::uint64_t{9223372036854775808U});
+        }).says("9223372036854775808 is beyond 64 bits"));
   CHECK(error_of([] { number(std::numeric_limits<double>::infinity()); }).says("not finite"));
   CHECK(error_of([] { number(Json::binary({1})); }).status == 65);
 }
@@ -201,11 +218,17 @@ TEST_CASE("signing: text is escaped only where JSON asks for it") {
 
 TEST_CASE("signing: keys are in the order of UTF-16") {
   // U+1F600 is D83D DE00 in UTF-16: before U+E000 and U+FFFD, after U+D7FF.
-  CHECK(canonical_args({{"\xF0\x9F\x98\x80", 1}, {"\xEE\x80\x80", 2}, {"\xEF\xBF\xBD", 3}, {"\xED\x9F\xBF", 4}, {"a", 5}, {"ab", 6}}) ==
+  CHECK(canonical_args({{"\xF0\x9F\x98\x80", 1},
+                        {"\xEE\x80\x80", 2},
+                        {"\xEF\xBF\xBD", 3},
+                        {"\xED\x9F\xBF", 4},
+                        {"a", 5},
+                        {"ab", 6}}) ==
         "{\"a\":5,\"ab\":6,\"\xED\x9F\xBF\":4,\"\xF0\x9F\x98\x80\":1,\"\xEE\x80\x80\":2,\"\xEF\xBF\xBD\":3}");
   auto job = example();
   job.headers = {{"\xF0\x9F\x98\x80", "1"}, {"\xEE\x80\x80", "2"}};
-  CHECK(signing_text(job).find("\"headers\":{\"\xF0\x9F\x98\x80\":\"1\",\"\xEE\x80\x80\":\"2\"}") != std::string::npos);
+  CHECK(signing_text(job).find("\"headers\":{\"\xF0\x9F\x98\x80\":\"1\",\"\xEE\x80\x80\":\"2\"}") !=
+        std::string::npos);
 }
 
 TEST_CASE("signing: arguments that nest too deep are refused before they are written") {
@@ -215,7 +238,8 @@ TEST_CASE("signing: arguments that nest too deep are refused before they are wri
 }
 
 TEST_CASE("signing: a change of any field is found, by both algorithms") {
-  for (const auto& config : {hmac({{"v1", "super-secret"}}, "v1"), ed25519({{"v1", half}}, {{"v1", seed}}, "v1")}) {
+  for (const auto& config :
+       {hmac({{"v1", "super-secret"}}, "v1"), ed25519({{"v1", half}}, {{"v1", seed}}, "v1")}) {
     const auto signer = PayloadSigner::maybe(config);
     REQUIRE(signer);
     CHECK(signer->can_sign());
@@ -242,7 +266,9 @@ TEST_CASE("signing: a change of any field is found, by both algorithms") {
         [](Envelope& j) { *j.visibility_timeout *= 2; },
         [](Envelope& j) { j.visibility_timeout.reset(); },
         [](Envelope& j) { j.queue = "root"; },
-        [](Envelope& j) { j.meta["stem.retryPolicy"] = {{"maxRetries", 9}}; },
+        [](Envelope& j) {
+          j.meta["stem.retryPolicy"] = {{"maxRetries", 9}};
+        },
         [](Envelope& j) { j.headers["stem-signature"][3] ^= 1; },
     };
     for (const auto& change : changes) {
@@ -268,7 +294,8 @@ TEST_CASE("signing: what is wrong with a signature is said, without more than is
   };
   CHECK(with("stem-signature", "").reason == "it is not signed");
   CHECK(with("stem-signature-key", "").reason == "it does not say with which key it is signed");
-  CHECK(with("stem-signature-key", "v9\n").reason == "it is signed with the key 'v9\\x0a', which STEM_SIGNING_KEYS does not have");
+  CHECK(with("stem-signature-key", "v9\n").reason ==
+        "it is signed with the key 'v9\\x0a', which STEM_SIGNING_KEYS does not have");
   CHECK(with("stem-signature-key", "v2").reason ==
         "it was changed after it was signed, or signed with another key of the id 'v2'");
   CHECK(with("stem-signature", "!!!!").reason == "its signature is not base64");
@@ -322,7 +349,8 @@ TEST_CASE("signing: halves of different keys are found before anything is signed
 }
 
 TEST_CASE("signing: one signer serves many threads") {
-  for (const auto& config : {hmac({{"v1", "super-secret"}}, "v1"), ed25519({{"v1", half}}, {{"v1", seed}}, "v1")}) {
+  for (const auto& config :
+       {hmac({{"v1", "super-secret"}}, "v1"), ed25519({{"v1", half}}, {{"v1", seed}}, "v1")}) {
     const auto signer = PayloadSigner::maybe(config);
     std::atomic<int> right{0};
     std::vector<std::thread> threads;
@@ -349,25 +377,36 @@ TEST_CASE("signing: no keys, no signer; keys that were lost are an error, and ne
     CHECK(failed.is_one_line());
     return failed.message;
   };
-  CHECK(refusal({{"STEM_SIGNING_ACTIVE_KEY", "v1"}}).find("STEM_SIGNING_ACTIVE_KEY is set, but STEM_SIGNING_KEYS") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}}).find("STEM_SIGNING_ALGORITHM is set, but STEM_SIGNING_PUBLIC_KEYS") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)}}).find("takes, is not") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)}}).find("STEM_SIGNING_PRIVATE_KEYS is set") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}, {"STEM_SIGNING_KEYS", "v1:AAAA"}}).find("STEM_SIGNING_KEYS is set, but") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}}).find("STEM_SIGNING_ACTIVE_KEY is not") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}, {"STEM_SIGNING_ACTIVE_KEY", "v2"}}).find("no key of that id is in STEM_SIGNING_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ACTIVE_KEY", "v1"}})
+            .find("STEM_SIGNING_ACTIVE_KEY is set, but STEM_SIGNING_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}})
+            .find("STEM_SIGNING_ALGORITHM is set, but STEM_SIGNING_PUBLIC_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)}}).find("takes, is not") !=
+        std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)}})
+            .find("STEM_SIGNING_PRIVATE_KEYS is set") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"}, {"STEM_SIGNING_KEYS", "v1:AAAA"}})
+            .find("STEM_SIGNING_KEYS is set, but") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}}).find("STEM_SIGNING_ACTIVE_KEY is not") !=
+        std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_KEYS", "v1:AAAA"}, {"STEM_SIGNING_ACTIVE_KEY", "v2"}})
+            .find("no key of that id is in STEM_SIGNING_KEYS") != std::string::npos);
   CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "ed25519"},
                  {"STEM_SIGNING_PUBLIC_KEYS", "v1:" + to_base64(half)},
                  {"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed)},
-                 {"STEM_SIGNING_ACTIVE_KEY", "v2"}}).find("no key of that id is in STEM_SIGNING_PRIVATE_KEYS") != std::string::npos);
-  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "rot13"}}) == "STEM_SIGNING_ALGORITHM='rot13': must be one of hmac-sha256, ed25519");
+                 {"STEM_SIGNING_ACTIVE_KEY", "v2"}})
+            .find("no key of that id is in STEM_SIGNING_PRIVATE_KEYS") != std::string::npos);
+  CHECK(refusal({{"STEM_SIGNING_ALGORITHM", "rot13"}}) ==
+        "STEM_SIGNING_ALGORITHM='rot13': must be one of hmac-sha256, ed25519");
 }
 
 TEST_CASE("signing: the variables arrive, whatever their case and blanks") {
-  const auto config = Config::from({{"STEM_SIGNING_ALGORITHM", " ED25519 "},
-                                    {"STEM_SIGNING_PUBLIC_KEYS", ", v1:A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=,\n v2:" + to_base64(seed) + ","},
-                                    {"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed) + "\n"},
-                                    {"STEM_SIGNING_ACTIVE_KEY", " v1 "}});
+  const auto config =
+      Config::from({{"STEM_SIGNING_ALGORITHM", " ED25519 "},
+                    {"STEM_SIGNING_PUBLIC_KEYS",
+                     ", v1:A6EHv_POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg=,\n v2:" + to_base64(seed) + ","},
+                    {"STEM_SIGNING_PRIVATE_KEYS", "v1:" + to_base64(seed) + "\n"},
+                    {"STEM_SIGNING_ACTIVE_KEY", " v1 "}});
   CHECK(config.signing.algorithm == "ed25519");
   CHECK(config.signing.public_keys == std::map<std::string, std::string>{{"v1", half}, {"v2", seed}});
   CHECK(config.signing.private_keys == std::map<std::string, std::string>{{"v1", seed}});
@@ -390,17 +429,26 @@ TEST_CASE("signing: a list of keys that is wrong is refused without a byte of it
   CHECK(refusal("v1:AAAA,v1:c2VjcmV0") == "entry 2 has the id of an earlier one, and another key");
   CHECK(refusal(" , ") == "entry 1 is missing");
   CHECK(signing_keys_from("v1:AAAA,v1:AAAA", 0).size() == 1);
-  const auto failed = error_of([] { Config::from({{"STEM_SIGNING_KEYS", "c2VjcmV0"}, {"STEM_SIGNING_ACTIVE_KEY", "v1"}}); });
-  CHECK(failed.message == "STEM_SIGNING_KEYS: must be a list of ID:BASE64, separated by commas; entry 1 has no colon");
+  const auto failed = error_of([] {
+    Config::from({{"STEM_SIGNING_KEYS", "c2VjcmV0"}, {"STEM_SIGNING_ACTIVE_KEY", "v1"}});
+  });
+  CHECK(failed.message ==
+        "STEM_SIGNING_KEYS: must be a list of ID:BASE64, separated by commas; entry 1 has no colon");
 }
 
 TEST_CASE("signing: base64 is that of RFC 4648") {
-  const std::pair<const char*, const char*> vectors[] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"},
-                                                         {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
+  const std::pair<const char*, const char*> vectors[] = {{"", ""},
+                                                         {"f", "Zg=="},
+                                                         {"fo", "Zm8="},
+                                                         {"foo", "Zm9v"},
+                                                         {"foob", "Zm9vYg=="},
+                                                         {"fooba", "Zm9vYmE="},
+                                                         {"foobar", "Zm9vYmFy"}};
   for (const auto& [bytes, text] : vectors) {
     CHECK(to_base64(bytes) == text);
     CHECK(from_base64(text) == bytes);
   }
   CHECK(from_base64("-_-_") == from_base64("+/+/"));
-  for (const auto* wrong : {"Zg", "Zg=", "Zg===", "====", "Z===", "Zh==", "Zm9=", "Zm 9", "Zm9v\n", "=Zg="}) CHECK_FALSE(from_base64(wrong));
+  for (const auto* wrong : {"Zg", "Zg=", "Zg===", "====", "Z===", "Zh==", "Zm9=", "Zm 9", "Zm9v\n", "=Zg="})
+    CHECK_FALSE(from_base64(wrong));
 }

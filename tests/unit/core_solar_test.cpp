@@ -10,13 +10,18 @@ using namespace std::chrono;
 
 namespace {
 
-WallTime at(const std::string& time) { return parse_time(time); }
-double minutes_apart(WallTime a, WallTime b) { return std::abs(duration<double, std::ratio<60>>(a - b).count()); }
+WallTime at(const std::string& time) {
+  return parse_time(time);
+}
+double minutes_apart(WallTime a, WallTime b) {
+  return std::abs(duration<double, std::ratio<60>>(a - b).count());
+}
 
 }  // namespace
 
-// U.S. Naval Observatory, Astronomical Applications Dept., "Rise and Set for the Sun for 2023", Fredonia AZ, W112 31,
-// N36 57, zone 7h west of Greenwich; https://aa.usno.navy.mil/calculated/rstt/year, the first of each month.
+// U.S. Naval Observatory, Astronomical Applications Dept., "Rise and Set for the Sun for 2023", Fredonia AZ,
+// W112 31, N36 57, zone 7h west of Greenwich; https://aa.usno.navy.mil/calculated/rstt/year, the first of
+// each month.
 TEST_CASE("solar: sunrise and sunset as the U.S. Naval Observatory has them, to the minute") {
   struct Row {
     unsigned month;
@@ -30,8 +35,10 @@ TEST_CASE("solar: sunrise and sunset as the U.S. Naval Observatory has them, to 
     CAPTURE(row.month);
     const sys_days date{year{2023} / month{row.month} / 1};
     const auto zone = hours{7};
-    CHECK(minutes_apart(*solar_time(SolarEvent::sunrise, fredonia, date), date + hours{row.rise_hour} + minutes{row.rise_minute} + zone) < 1);
-    CHECK(minutes_apart(*solar_time(SolarEvent::sunset, fredonia, date), date + hours{row.set_hour} + minutes{row.set_minute} + zone) < 1);
+    CHECK(minutes_apart(*solar_time(SolarEvent::sunrise, fredonia, date),
+                        date + hours{row.rise_hour} + minutes{row.rise_minute} + zone) < 1);
+    CHECK(minutes_apart(*solar_time(SolarEvent::sunset, fredonia, date),
+                        date + hours{row.set_hour} + minutes{row.set_minute} + zone) < 1);
   }
 }
 
@@ -40,16 +47,17 @@ TEST_CASE("solar: noon is in the middle between sunrise and sunset, not at midni
   const sys_days date{year{2025} / 6 / 21};
   const auto noon = *solar_time(SolarEvent::noon, london, date);
   CHECK(minutes_apart(noon, at("2025-06-21T12:02:20Z")) < 1);
-  const auto rise = *solar_time(SolarEvent::sunrise, london, date), set = *solar_time(SolarEvent::sunset, london, date);
+  const auto rise = *solar_time(SolarEvent::sunrise, london, date),
+             set = *solar_time(SolarEvent::sunset, london, date);
   CHECK(minutes_apart(rise + (set - rise) / 2, noon) < 1);
 }
 
 TEST_CASE("solar: the events of a day come in their order") {
   const Place berlin{52.5, 13.4};
   std::optional<WallTime> before;
-  for (const auto event : {SolarEvent::dawn_astronomical, SolarEvent::dawn_nautical, SolarEvent::dawn_civil, SolarEvent::sunrise,
-                           SolarEvent::noon, SolarEvent::sunset, SolarEvent::dusk_civil, SolarEvent::dusk_nautical,
-                           SolarEvent::dusk_astronomical}) {
+  for (const auto event : {SolarEvent::dawn_astronomical, SolarEvent::dawn_nautical, SolarEvent::dawn_civil,
+                           SolarEvent::sunrise, SolarEvent::noon, SolarEvent::sunset, SolarEvent::dusk_civil,
+                           SolarEvent::dusk_nautical, SolarEvent::dusk_astronomical}) {
     const auto time = solar_time(event, berlin, sys_days{year{2025} / 3 / 1});
     REQUIRE(time);
     if (before) CHECK(*before < *time);
@@ -58,7 +66,8 @@ TEST_CASE("solar: the events of a day come in their order") {
   }
 }
 
-TEST_CASE("solar: where the sun does not rise there is no sunrise, and the next one is after the polar night") {
+TEST_CASE(
+    "solar: where the sun does not rise there is no sunrise, and the next one is after the polar night") {
   const Place tromso{69.65, 18.96};
   CHECK_FALSE(solar_time(SolarEvent::sunrise, tromso, sys_days{year{2024} / 12 / 21}));
   CHECK_FALSE(solar_time(SolarEvent::sunset, tromso, sys_days{year{2025} / 6 / 21}));

@@ -18,7 +18,8 @@ TEST_CASE("durations: each unit and sums of them are read") {
 }
 
 TEST_CASE("durations: what is not one is refused with the text and an example") {
-  for (const char* bad : {"", "5", "s", "5 s", "-5s", "5x", "1.5s", "5S", "99999999999999999999s", "4000000d", "5sm", "1h1"}) {
+  for (const char* bad :
+       {"", "5", "s", "5 s", "-5s", "5x", "1.5s", "5S", "99999999999999999999s", "4000000d", "5sm", "1h1"}) {
     CAPTURE(bad);
     CHECK_THROWS_AS(parse_duration(bad), Error);
   }
@@ -28,12 +29,14 @@ TEST_CASE("durations: what is not one is refused with the text and an example") 
   } catch (const Error& error) {
     CHECK(error.code() == Exit::usage);
     CHECK(std::string(error.what()) ==
-          "'5' is not a duration: a unit is missing; write a number and a unit, such as 250ms, 5s, 2m, 1h or 1m30s");
+          "'5' is not a duration: a unit is missing; write a number and a unit, such as 250ms, 5s, 2m, 1h or "
+          "1m30s");
   }
 }
 
 TEST_CASE("durations: what is written is read back") {
-  for (const Duration length : {Duration{0s}, Duration{250ms}, Duration{90s}, Duration{25h}, Duration{15us}, Duration{61s + 5ms}})
+  for (const Duration length :
+       {Duration{0s}, Duration{250ms}, Duration{90s}, Duration{25h}, Duration{15us}, Duration{61s + 5ms}})
     CHECK(parse_duration(format_duration(length)) == length);
   CHECK(format_duration(90s) == "1m30s");
   CHECK(format_duration(-5s) == "-5s");
@@ -61,12 +64,14 @@ TEST_CASE("times: every prefix of a time that is not itself one is refused") {
   for (std::size_t length = 0; length < whole.size(); ++length) {
     const auto part = whole.substr(0, length);
     CAPTURE(part);
-    const bool complete = length == 10 || length == 16 || length == 19 || (length >= 21 && length <= 23) || length == 26;
+    const bool complete =
+        length == 10 || length == 16 || length == 19 || (length >= 21 && length <= 23) || length == 26;
     if (complete)
       CHECK_NOTHROW(parse_time(part));
     else
       CHECK_THROWS_AS(parse_time(part), Error);
   }
-  for (const char* bad : {"2025-02-30T00:00:00Z", "2025-01-02T24:00:00Z", "2025-01-02T03:04:05Zx", "yesterday"})
+  for (const char* bad :
+       {"2025-02-30T00:00:00Z", "2025-01-02T24:00:00Z", "2025-01-02T03:04:05Zx", "yesterday"})
     CHECK_THROWS_AS(parse_time(bad), Error);
 }

@@ -42,8 +42,10 @@ TEST_CASE("wishes: retry policies of other implementations are understood") {
     return wishes_of(envelope).retry;
   };
   CHECK(policy({{"defaultDelayMs", 1500}}) == RetryPolicy{1500ms, 5min, 1.0, 0.0});
-  CHECK(policy({{"backoff", true}, {"defaultDelayMs", 500}, {"backoffMaxMs", 8000}}) == RetryPolicy{500ms, 8s, 2.0, 0.25});
-  CHECK(policy({{"backoff", true}, {"jitter", false}, {"backoffMaxMs", 8000}}) == RetryPolicy{8s, 8s, 2.0, 0.0});
+  CHECK(policy({{"backoff", true}, {"defaultDelayMs", 500}, {"backoffMaxMs", 8000}}) ==
+        RetryPolicy{500ms, 8s, 2.0, 0.25});
+  CHECK(policy({{"backoff", true}, {"jitter", false}, {"backoffMaxMs", 8000}}) ==
+        RetryPolicy{8s, 8s, 2.0, 0.0});
   CHECK(policy({{"backoff", false}, {"defaultDelayMs", 600000}}) == RetryPolicy{10min, 10min, 1.0, 0.0});
   CHECK(policy({{"maxRetries", 2}}) == std::nullopt);
   CHECK(policy("often") == std::nullopt);
@@ -68,7 +70,8 @@ TEST_CASE("rate limit: it is read as people write it") {
   CHECK(RateLimit::parse("100/m") == RateLimit{100, 1min});
   CHECK(RateLimit::parse("3/h") == RateLimit{3, 1h});
   CHECK(RateLimit::parse("500/d burst 7") == RateLimit{500, 24h, 7});
-  for (const auto* bad : {"", "10", "10/", "/s", "0/s", "-1/s", "10/w", "10/sec", "10/s burst", "10/s burst 0", "10/s burst 5 ", "9999999/s"}) {
+  for (const auto* bad : {"", "10", "10/", "/s", "0/s", "-1/s", "10/w", "10/sec", "10/s burst",
+                          "10/s burst 0", "10/s burst 5 ", "9999999/s"}) {
     CAPTURE(bad);
     CHECK(error_of([&] { RateLimit::parse(bad); }).status == 78);
   }
@@ -118,7 +121,8 @@ TEST_CASE("token bucket: a clock that was set back, or a limit made smaller, kee
 }
 
 TEST_CASE("unique key: the arguments' hash, whatever the order of their keys, or what was chosen") {
-  CHECK(unique_key("", Json::parse(R"({"n":1,"to":"a@b.c"})")) == unique_key("", Json::parse(R"({ "to": "a@b.c", "n": 1 })")));
+  CHECK(unique_key("", Json::parse(R"({"n":1,"to":"a@b.c"})")) ==
+        unique_key("", Json::parse(R"({ "to": "a@b.c", "n": 1 })")));
   CHECK(unique_key("", {{"n", 1}}) != unique_key("", {{"n", 2}}));
   // sha256sum of {"n":1}
   CHECK(unique_key("", {{"n", 1}}) == "2bfd14f43d17fc7cea24e0917a8879b4b2f880b8baeec1b9d90fbaad655e71bd");
@@ -178,7 +182,8 @@ TEST_CASE("canvas part: what cannot be read is an error, what others write is un
   };
   CHECK(fault({{"groupId", "g"}, {"stem.group.index", 9}, {"stem.group.size", 9}}).says("stem.group.index"));
   CHECK(fault({{"groupId", "g"}, {"stem.group.index", -1}, {"stem.group.size", 9}}).says("stem.group.index"));
-  CHECK(fault({{"groupId", "g"}, {"stem.group.index", 1}, {"stem.group.size", "many"}}).says("stem.group.size"));
+  CHECK(fault({{"groupId", "g"}, {"stem.group.index", 1}, {"stem.group.size", "many"}})
+            .says("stem.group.size"));
   CHECK(fault({{"groupId", 5}, {"stem.group.index", 1}, {"stem.group.size", 9}}).says("groupId"));
   CHECK(fault({{"stem.group.index", 1}}).says("groupId"));
   CHECK(fault({{"stem.chord.callback", true}}).says("chordId"));

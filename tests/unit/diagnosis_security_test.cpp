@@ -16,9 +16,13 @@ const TlsAssets& assets() {
   return made;
 }
 
-TlsConfig whole(const TlsAssets& from = assets()) { return {from.ca(), from.client(), from.client_key(), false}; }
+TlsConfig whole(const TlsAssets& from = assets()) {
+  return {from.ca(), from.client(), from.client_key(), false};
+}
 
-WallTime now() { return Clock::system().wall(); }
+WallTime now() {
+  return Clock::system().wall();
+}
 
 SigningConfig signing(std::size_t bytes = 32) {
   SigningConfig config;
@@ -27,7 +31,9 @@ SigningConfig signing(std::size_t bytes = 32) {
   return config;
 }
 
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
@@ -42,13 +48,15 @@ TEST_CASE("security: TLS that is right is told with its version, its hosts and i
   CHECK(judge_tls("", whole(), now()).skipped);
 }
 
-TEST_CASE("security: a certificate that ends within two weeks is a warning, the server's, ours, the authority's") {
+TEST_CASE(
+    "security: a certificate that ends within two weeks is a warning, the server's, ours, the authority's") {
   const TlsRedis redis(assets(), "yes");
   // They end 400 days after they were made.
   const auto near_end = judge_tls(redis.url(), whole(), now() + std::chrono::days{390});
   CAPTURE(near_end.text);
   CHECK(near_end.severity == Severity::warning);
-  CHECK(has(near_end.text, "the certificate of rediss://localhost:" + std::to_string(redis.port()) + " expires on "));
+  CHECK(has(near_end.text,
+            "the certificate of rediss://localhost:" + std::to_string(redis.port()) + " expires on "));
   CHECK(has(near_end.text, "in 9 days"));
   CHECK(has(near_end.text, "the certificate in STEM_TLS_CLIENT_CERT"));
   CHECK(has(near_end.text, "the authority 'Stem local authority' in STEM_TLS_CA_CERT"));
@@ -80,7 +88,8 @@ TEST_CASE("security: TLS to PostgreSQL is told like that to Redis") {
   const auto near_end = judge_tls(postgres.url(), whole(), now() + std::chrono::days{390});
   CAPTURE(near_end.text);
   CHECK(near_end.severity == Severity::warning);
-  CHECK(has(near_end.text, "the certificate of postgresql://***@localhost:" + std::to_string(postgres.port()) + "/postgres expires on "));
+  CHECK(has(near_end.text, "the certificate of postgresql://***@localhost:" +
+                               std::to_string(postgres.port()) + "/postgres expires on "));
   CHECK(has(near_end.text, "in 9 days"));
   CHECK(has(near_end.text, "the certificate in STEM_TLS_CLIENT_CERT (" + assets().client()));
   CHECK(has(near_end.text, "the authority 'Stem local authority' in STEM_TLS_CA_CERT (" + assets().ca()));
@@ -89,14 +98,16 @@ TEST_CASE("security: TLS to PostgreSQL is told like that to Redis") {
   CHECK(has(ended.text, " expired on "));
 
   // What the address names itself is called by its own name.
-  const auto own = postgres.url("localhost", "sslmode=verify-full&sslrootcert=" + assets().ca() + "&sslcert=" + assets().client() +
-                                                 "&sslkey=" + assets().client_key());
+  const auto own =
+      postgres.url("localhost", "sslmode=verify-full&sslrootcert=" + assets().ca() +
+                                    "&sslcert=" + assets().client() + "&sslkey=" + assets().client_key());
   const auto named = judge_tls(own, {}, now() + std::chrono::days{390});
   CAPTURE(named.text);
   CHECK(has(named.text, "the certificate in sslcert of the address (" + assets().client()));
   CHECK(has(named.text, "in sslrootcert of the address (" + assets().ca()));
 
-  const auto unchecked = judge_tls(postgres.url("localhost", "sslmode=require&sslrootcert=/nowhere", "somebody@"), {}, now());
+  const auto unchecked =
+      judge_tls(postgres.url("localhost", "sslmode=require&sslrootcert=/nowhere", "somebody@"), {}, now());
   CHECK(unchecked.severity == Severity::error);  // there is no such role
   const TlsPostgres open(assets());
   const auto any = judge_tls(open.url("localhost", "sslmode=require&sslrootcert=/nowhere"), {}, now());
@@ -170,7 +181,8 @@ TEST_CASE("diagnosis and health: TLS to PostgreSQL is a check of a node, and a l
   auto all = look_at_dependencies(config, true, now());
   REQUIRE(all.size() == 3);
   CHECK(all[0].finding.severity == Severity::ok);
-  CHECK(all[0].address == "postgresql://***@localhost:" + std::to_string(postgres.port()) + "/postgres?timeout=4s");
+  CHECK(all[0].address ==
+        "postgresql://***@localhost:" + std::to_string(postgres.port()) + "/postgres?timeout=4s");
   CHECK(all[1].component == "tls");
   CHECK(has(all[1].finding.text, "TLSv1.3"));
   CHECK(all[1].finding.severity == Severity::ok);

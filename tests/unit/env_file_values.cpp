@@ -1,5 +1,5 @@
-// Prints what an environment file sets, as KEY=value with a NUL after each, in the order of the file. A system test
-// compares that with what a service gets from systemd for the same file.
+// Prints what an environment file sets, as KEY=value with a NUL after each, in the order of the file. A
+// system test compares that with what a service gets from systemd for the same file.
 #include <cstdio>
 #include <stem/error.hpp>
 

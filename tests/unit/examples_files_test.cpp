@@ -81,9 +81,11 @@ std::string reason(const std::string& task, stem::Json args) {
 TEST_CASE("files.sha256: known sums, of nothing and of a few bytes") {
   const Directory dir;
   CHECK(value("files.sha256", {{"path", dir.file("empty", "")}}) ==
-        stem::Json{{"sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, {"bytes", 0}});
+        stem::Json{{"sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+                   {"bytes", 0}});
   CHECK(value("files.sha256", {{"path", dir.file("abc", "abc")}}) ==
-        stem::Json{{"sha256", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}, {"bytes", 3}});
+        stem::Json{{"sha256", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+                   {"bytes", 3}});
 }
 
 TEST_CASE("files.lines: counts newlines as wc does, across chunks") {
@@ -91,7 +93,8 @@ TEST_CASE("files.lines: counts newlines as wc does, across chunks") {
   CHECK(value("files.lines", {{"path", dir.file("a", "one\ntwo\nno end")}})["lines"] == 2);
   std::string big;
   for (int i = 0; i < 300000; ++i) big += "a line\n";
-  CHECK(value("files.lines", {{"path", dir.file("b", big)}}) == stem::Json{{"lines", 300000}, {"bytes", 2100000}});
+  CHECK(value("files.lines", {{"path", dir.file("b", big)}}) ==
+        stem::Json{{"lines", 300000}, {"bytes", 2100000}});
 }
 
 TEST_CASE("files.gzip_size: much of the same gets small, levels matter, an empty file still has a header") {
@@ -108,9 +111,10 @@ TEST_CASE("files: what no second attempt can mend is dead, and says why") {
   const Directory dir;
   CHECK(reason("files.lines", stem::Json::object()).find("args.path is missing") != std::string::npos);
   CHECK(reason("files.lines", {{"path", 7}}).find("args.path is missing") != std::string::npos);
-  CHECK(reason("files.lines", {{"path", std::string("a\0b", 3)}}).find("null character") != std::string::npos);
-  CHECK(reason("files.sha256", {{"path", (dir.path / "none").string()}}).find("none: cannot open: No such file") !=
+  CHECK(reason("files.lines", {{"path", std::string("a\0b", 3)}}).find("null character") !=
         std::string::npos);
+  CHECK(reason("files.sha256", {{"path", (dir.path / "none").string()}})
+            .find("none: cannot open: No such file") != std::string::npos);
   CHECK(reason("files.gzip_size", {{"path", dir.path.string()}}).find("is a directory") != std::string::npos);
   CHECK(reason("files.gzip_size", {{"path", dir.file("f", "x")}, {"level", 10}}).find("args.level") !=
         std::string::npos);

@@ -14,7 +14,8 @@
 #include "error_of.hpp"
 #include "storage_rig.hpp"
 
-// What a server is put through that fails under those who use it; the same for each. A server has stop(signal) and start().
+// What a server is put through that fails under those who use it; the same for each. A server has
+// stop(signal) and start().
 
 /// What came of it.
 struct UnderLoad {
@@ -25,7 +26,8 @@ struct UnderLoad {
 
 /// A producer and three workers, while the server is stopped with each of `signals` and started again.
 template <class Server>
-UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::Duration lease, const std::vector<int>& signals) {
+UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::Duration lease,
+                             const std::vector<int>& signals) {
   using namespace stem;
   UnderLoad told;
   std::atomic<bool> stopped_enough{false}, all_published{false};
@@ -93,10 +95,12 @@ UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::D
 
 /// Looks at the broker's bell until `listening` says that the server has a listener again.
 inline void hear_again(stem::Broker& broker, const std::function<bool()>& listening) {
-  CHECK(eventually([&] {
-    if (readable(broker.wake_fd())) broker.clear_wake();
-    return listening();
-  }, 30'000));
+  CHECK(eventually(
+      [&] {
+        if (readable(broker.wake_fd())) broker.clear_wake();
+        return listening();
+      },
+      30'000));
   broker.clear_wake();
 }
 
@@ -158,7 +162,8 @@ inline void take_over_from_a_killed_worker(const stem::Config& config) {
   job.id = "a";
   job.name = "test.task";
   storage.broker->publish({&job, 1});
-  const Demand demand{.queues = {"default"}, .limit = 1, .lease = std::chrono::milliseconds{300}, .consumer = "w"};
+  const Demand demand{
+      .queues = {"default"}, .limit = 1, .lease = std::chrono::milliseconds{300}, .consumer = "w"};
   ChildProcess worker([&] {
     const auto own = open_storage(config);
     if (own.broker->fetch(demand).size() != 1) return 1;
@@ -167,7 +172,8 @@ inline void take_over_from_a_killed_worker(const stem::Config& config) {
   });
   CHECK(worker.wait() == 128 + SIGKILL);
   const auto view = storage.broker->find("a");
-  CHECK(view->consumer == (view->state == JobView::State::leased ? "w" : ""));  // on a slow machine the lease may have ended
+  CHECK(view->consumer ==
+        (view->state == JobView::State::leased ? "w" : ""));  // on a slow machine the lease may have ended
   std::vector<Delivery> taken;
   CHECK(eventually([&] { return !(taken = storage.broker->fetch(demand)).empty(); }));
   CHECK(taken.at(0).deliveries == 2);

@@ -14,7 +14,8 @@
 #include "temp_dir.hpp"
 #include "worker/engine.hpp"
 
-// Where jobs and records may be, each time a new one. `bound`: a publication and what is remembered of it are one commit.
+// Where jobs and records may be, each time a new one. `bound`: a publication and what is remembered of it are
+// one commit.
 
 struct MemoryPlace {
   static constexpr bool bound = true;
@@ -78,7 +79,8 @@ struct Plant {
   stem::Engine& work() {
     auto own = config;
     own.node += "-" + std::to_string(engines.size());
-    engines.push_back(std::make_unique<stem::Engine>(stem::engine_options(own), tasks, stem::open_storage(own)));
+    engines.push_back(
+        std::make_unique<stem::Engine>(stem::engine_options(own), tasks, stem::open_storage(own)));
     engines.back()->start();
     return *engines.back();
   }
@@ -103,4 +105,5 @@ struct Plant {
   }
 };
 
-#define EVERYWHERE(name) TEST_CASE_TEMPLATE(name, Place, MemoryPlace, SqlitePlace, RedisPlace, PostgresPlace, SplitPlace)
+#define EVERYWHERE(name) \
+  TEST_CASE_TEMPLATE(name, Place, MemoryPlace, SqlitePlace, RedisPlace, PostgresPlace, SplitPlace)

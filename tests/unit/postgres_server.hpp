@@ -20,20 +20,25 @@
 
 #include "temp_dir.hpp"
 
-/// A real PostgreSQL on a Unix socket in a directory of its own, as Debian's user postgres where this runs as root; gone
-/// with this object, or with this process. Everybody who connects is `stem` and may do everything, without a password.
+/// A real PostgreSQL on a Unix socket in a directory of its own, as Debian's user postgres where this runs as
+/// root; gone with this object, or with this process. Everybody who connects is `stem` and may do everything,
+/// without a password.
 class PostgresServer {
  public:
   /// `files` are put into its directory, by name: pg_hba.conf, server.key.
-  explicit PostgresServer(std::vector<std::string> settings = {}, const std::map<std::string, std::string>& files = {})
+  explicit PostgresServer(std::vector<std::string> settings = {},
+                          const std::map<std::string, std::string>& files = {})
       : settings_(std::move(settings)) {
     if (geteuid() == 0) {
       account_ = getpwnam("postgres");
-      if (account_ == nullptr) throw std::runtime_error("there is no user postgres; tool/setup installs PostgreSQL");
-      if (chown(dir_.path().c_str(), account_->pw_uid, account_->pw_gid) != 0) throw std::runtime_error("chown");
+      if (account_ == nullptr)
+        throw std::runtime_error("there is no user postgres; tool/setup installs PostgreSQL");
+      if (chown(dir_.path().c_str(), account_->pw_uid, account_->pw_gid) != 0)
+        throw std::runtime_error("chown");
       std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
     }
-    const auto made = run({program("initdb"), "-D", data(), "-U", "stem", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"});
+    const auto made = run({program("initdb"), "-D", data(), "-U", "stem", "-A", "trust", "-E", "UTF8",
+                           "--locale=C", "--no-sync"});
     if (made != 0) throw std::runtime_error("initdb fails; tool/setup installs PostgreSQL");
     for (const auto& [name, content] : files) put(name, content);
     start();
@@ -60,7 +65,8 @@ class PostgresServer {
     std::filesystem::remove(path);
     std::ofstream(path) << content;
     std::filesystem::permissions(path, std::filesystem::perms(0600));
-    if (account_ != nullptr && chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0) throw std::runtime_error("chown");
+    if (account_ != nullptr && chown(path.c_str(), account_->pw_uid, account_->pw_gid) != 0)
+      throw std::runtime_error("chown");
   }
   /// SIGKILL as a crash, SIGINT as a restart that breaks all connections.
   void stop(int signal) {
@@ -81,14 +87,17 @@ class PostgresServer {
   std::string data() const { return dir_ / "data"; }
   std::string directory() const { return dir_.path(); }
   /// `parameters` as in a URL, without the question mark; `person` with the '@'.
-  std::string url(const std::string& parameters = {}, const std::string& person = "stem@", const std::string& database = "postgres") const {
-    return "postgresql://" + person + "/" + database + "?host=" + dir_.path() + (parameters.empty() ? "" : "&" + parameters);
+  std::string url(const std::string& parameters = {}, const std::string& person = "stem@",
+                  const std::string& database = "postgres") const {
+    return "postgresql://" + person + "/" + database + "?host=" + dir_.path() +
+           (parameters.empty() ? "" : "&" + parameters);
   }
   static std::string program(const std::string& name) {
     std::vector<std::string> found;
     std::error_code none;
     for (const auto& version : std::filesystem::directory_iterator("/usr/lib/postgresql", none))
-      if (std::filesystem::exists(version.path() / "bin" / name)) found.push_back(version.path() / "bin" / name);
+      if (std::filesystem::exists(version.path() / "bin" / name))
+        found.push_back(version.path() / "bin" / name);
     std::sort(found.begin(), found.end());
     return found.empty() ? name : found.back();
   }
@@ -105,8 +114,11 @@ class PostgresServer {
     const pid_t child = fork();
     if (child < 0) throw std::runtime_error("fork");
     if (child > 0) return child;
-    for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);  // doctest has handlers of its own
-    if (account_ != nullptr && (setgroups(0, nullptr) != 0 || setgid(account_->pw_gid) != 0 || setuid(account_->pw_uid) != 0)) _exit(1);
+    for (int number = 1; number < NSIG; ++number)
+      ::signal(number, SIG_DFL);  // doctest has handlers of its own
+    if (account_ != nullptr &&
+        (setgroups(0, nullptr) != 0 || setgid(account_->pw_gid) != 0 || setuid(account_->pw_uid) != 0))
+      _exit(1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent || chdir("/") != 0) _exit(1);
     const int null = open("/dev/null", O_RDWR);
@@ -129,7 +141,8 @@ class PostgresServer {
   pid_t launch() const {
     std::vector<std::string> words{program("postgres"), "-D", data(), "-k", dir_.path()};
     // What is lost with the machine is not what is tested here; what is lost with the processes is.
-    for (const auto* setting : {"listen_addresses=", "fsync=off", "max_connections=200"}) words.insert(words.end(), {"-c", setting});
+    for (const auto* setting : {"listen_addresses=", "fsync=off", "max_connections=200"})
+      words.insert(words.end(), {"-c", setting});
     for (const auto& setting : settings_) words.insert(words.end(), {"-c", setting});
     return spawn(words);
   }

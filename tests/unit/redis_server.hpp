@@ -16,7 +16,8 @@
 
 #include "temp_dir.hpp"
 
-/// A real redis-server on a Unix socket in a directory of its own; gone with this object, or with this process.
+/// A real redis-server on a Unix socket in a directory of its own; gone with this object, or with this
+/// process.
 class RedisServer {
  public:
   explicit RedisServer(std::vector<std::string> options = {}) : options_(std::move(options)) { start(); }
@@ -34,8 +35,8 @@ class RedisServer {
       if (getppid() != parent) _exit(1);
       const int null = open("/dev/null", O_RDWR);
       for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
-      std::vector<std::string> words{"redis-server", "--port", "0", "--unixsocket", socket(), "--dir", dir_.path(), "--save", "",
-                                     "--daemonize", "no"};
+      std::vector<std::string> words{"redis-server", "--port", "0", "--unixsocket", socket(), "--dir",
+                                     dir_.path(),    "--save", "",  "--daemonize",  "no"};
       words.insert(words.end(), options_.begin(), options_.end());
       std::vector<char*> arguments;
       for (auto& word : words) arguments.push_back(word.data());
@@ -49,7 +50,8 @@ class RedisServer {
         pid_ = 0;
         throw std::runtime_error("redis-server does not start; tool/setup installs it");
       }
-      if (std::chrono::steady_clock::now() > deadline) throw std::runtime_error("redis-server does not answer");
+      if (std::chrono::steady_clock::now() > deadline)
+        throw std::runtime_error("redis-server does not answer");
       usleep(2'000);
     }
   }

@@ -55,8 +55,11 @@ struct SplitPlaces : SqliteRig {
 /// Both clocks moved by hand. `ahead` is by how much the wall clock is wrong.
 struct Hands : Clock {
   WallTime wall() const override { return now + ahead; }
-  SteadyTime steady() const override { return SteadyTime{} + std::chrono::hours{1000} + ((frozen ? *frozen : now) - begin); }
-  std::optional<WallTime> frozen{};  // the steady clock stands still: as if no time had passed since the lock was renewed
+  SteadyTime steady() const override {
+    return SteadyTime{} + std::chrono::hours{1000} + ((frozen ? *frozen : now) - begin);
+  }
+  std::optional<WallTime>
+      frozen{};  // the steady clock stands still: as if no time had passed since the lock was renewed
   Duration ahead{};
   void move(Duration by) { now += by; }
   const WallTime begin = parse_time("2025-01-02T00:00:00Z");
@@ -132,7 +135,8 @@ struct Interposed : Store {
     return real->put_guarded(writes, guards);
   }
   bool erase(const std::string& key) override { return real->erase(key); }
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override {
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                               const std::string& after) override {
     return real->list(prefix, limit, after);
   }
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override {
@@ -147,9 +151,11 @@ struct Interposed : Store {
 
 }  // namespace
 
-#define EVERYWHERE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces, SplitPlaces)
+#define EVERYWHERE(name) \
+  TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces, SplitPlaces)
 /// Where jobs and what is remembered of them are one commit.
-#define EVERY_WHOLE(name) TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces)
+#define EVERY_WHOLE(name) \
+  TEST_CASE_TEMPLATE(name, Rig, MemoryPlaces, SqlitePlaces, RedisPlaces, PostgresPlaces)
 
 EVERYWHERE("beat: each slot gets one job, at its time and not before") {
   Bench<Rig> bench;
@@ -161,7 +167,8 @@ EVERYWHERE("beat: each slot gets one job, at its time and not before") {
   bench.run_until(*beat, first);
   CHECK(bench.done() == Ids{slot_id("a", first)});
   bench.run_until(*beat, first + 35s);
-  CHECK(bench.done() == Ids{slot_id("a", first), slot_id("a", first + 10s), slot_id("a", first + 20s), slot_id("a", first + 30s)});
+  CHECK(bench.done() == Ids{slot_id("a", first), slot_id("a", first + 10s), slot_id("a", first + 20s),
+                            slot_id("a", first + 30s)});
   const auto booked = bench.book().find("a");
   REQUIRE(booked);
   CHECK(booked->run.runs == 4);
@@ -305,7 +312,8 @@ EVERYWHERE("beat: of two schedulers one leads; the other takes over within two l
   bench.run_until(*two, death + 60s);
   const auto done = bench.done();
   CHECK(std::set<std::string>(done.begin(), done.end()).size() == done.size());
-  CHECK(done.back() == slot_id("a", bench.hands.begin + std::chrono::floor<std::chrono::seconds>(bench.hands.now - bench.hands.begin)));
+  CHECK(done.back() == slot_id("a", bench.hands.begin + std::chrono::floor<std::chrono::seconds>(
+                                                            bench.hands.now - bench.hands.begin)));
 }
 
 EVERYWHERE("beat: one that resigns lets the next lead at once") {
@@ -320,8 +328,8 @@ EVERYWHERE("beat: one that resigns lets the next lead at once") {
   CHECK_FALSE(one->counters().leading);
 }
 
-// The leader hangs after its lock has ended and wakes up while another leads: what it still has in mind must not be
-// published, although the other's job was done long ago and its id is free again.
+// The leader hangs after its lock has ended and wakes up while another leads: what it still has in mind must
+// not be published, although the other's job was done long ago and its id is free again.
 EVERY_WHOLE("beat: a leader that hung publishes nothing after another has taken over") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:1m")});
@@ -362,7 +370,8 @@ EVERY_WHOLE("beat: over the changes of the clocks, what is daily runs once a day
   bench.options.lock_period = std::chrono::hours{6};  // not so many renewals
   for (const auto* day : {"2025-03-29T12:00:00Z", "2025-10-25T12:00:00Z"}) {
     bench.hands.now = parse_time(day);
-    auto entry = bench.entry("d" + std::string(day).substr(5, 2), "30 2 * * *", {{"timezone", "Europe/Berlin"}});
+    auto entry =
+        bench.entry("d" + std::string(day).substr(5, 2), "30 2 * * *", {{"timezone", "Europe/Berlin"}});
     bench.put({entry});
     const auto before = bench.done().size();
     const auto beat = bench.beat(day);
@@ -373,7 +382,8 @@ EVERY_WHOLE("beat: over the changes of the clocks, what is daily runs once a day
     book.commit({.revision = book.revision(), .put = {}, .remove = {entry.name}});
   }
   const auto done = bench.done();
-  CHECK(done == Ids{"d03@2025-03-30T01:00:00.000Z", "d03@2025-03-31T00:30:00.000Z", "d10@2025-10-26T00:30:00.000Z", "d10@2025-10-27T01:30:00.000Z"});
+  CHECK(done == Ids{"d03@2025-03-30T01:00:00.000Z", "d03@2025-03-31T00:30:00.000Z",
+                    "d10@2025-10-26T00:30:00.000Z", "d10@2025-10-27T01:30:00.000Z"});
 }
 
 EVERY_WHOLE("broker: a guarded publication is all or nothing") {
@@ -402,7 +412,9 @@ TEST_CASE("broker: one whose store is another system does not bind publications 
   CHECK_FALSE(places.broker->publishes_with(*places.schedules));
 }
 
-TEST_CASE("beat: with two systems, a slot that was published but not noted is not published again by the next leader") {
+TEST_CASE(
+    "beat: with two systems, a slot that was published but not noted is not published again by the next "
+    "leader") {
   Bench<SplitPlaces> bench;
   const auto start = bench.hands.now;
   bench.put({bench.entry("a", "every:1m"), bench.entry("b", "every:1m")});
@@ -421,7 +433,9 @@ TEST_CASE("beat: with two systems, a slot that was published but not noted is no
   CHECK(bench.book().find("a")->run.slot == start + 1min);
 }
 
-TEST_CASE("beat: with two systems, a slot whose record could not be written, or not any more, is not published again") {
+TEST_CASE(
+    "beat: with two systems, a slot whose record could not be written, or not any more, is not published "
+    "again") {
   for (const bool edited : {false, true}) {
     Bench<SplitPlaces> bench;
     bench.put({bench.entry("a", "every:10s")});
@@ -468,7 +482,8 @@ EVERYWHERE("book: an edit made from an older state is refused, whole") {
   auto book = bench.book();
   const auto before = book.revision();
   bench.put({bench.entry("a", "every:1m")});
-  const auto failed = error_of([&] { book.commit({.revision = before, .put = {bench.entry("b", "every:1m")}, .remove = {"a"}}); });
+  const auto failed = error_of(
+      [&] { book.commit({.revision = before, .put = {bench.entry("b", "every:1m")}, .remove = {"a"}}); });
   CHECK(failed.status == 75);
   CHECK(failed.says("changed by somebody else"));
   CHECK(book.find("a"));
@@ -492,7 +507,9 @@ EVERYWHERE("book: news tell what changed since the last edit, or that all has to
   CHECK(names == std::vector<std::string>{"a", "b", "c", "d"});
 }
 
-EVERYWHERE("beat: a leader is killed and the clock is set back: another leads within two lock periods, and edits go on") {
+EVERYWHERE(
+    "beat: a leader is killed and the clock is set back: another leads within two lock periods, and edits go "
+    "on") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:10s")});
   auto one = bench.beat("one"), two = bench.beat("two");
@@ -521,10 +538,15 @@ TEST_CASE("lock: whoever waits does so for the period of the one who leads, howe
   CHECK(quick.holder() == "slow");
   bench.hands.move(1s);
   CHECK(quick.hold());
-  CHECK_FALSE([&] { slow.doubt(); return slow.hold(); }());
+  CHECK_FALSE([&] {
+    slow.doubt();
+    return slow.hold();
+  }());
 }
 
-TEST_CASE("lock: who doubts asks the store in its next turn, also with a period longer than the machine has been up") {
+TEST_CASE(
+    "lock: who doubts asks the store in its next turn, also with a period longer than the machine has been "
+    "up") {
   Bench<MemoryPlaces> bench;
   const auto store = bench.rig.places(bench.hands).schedules;
   LeaderLock lock(store, bench.hands, "one", std::chrono::hours{100'000});
@@ -553,14 +575,17 @@ EVERYWHERE("beat: after a clock that was years ahead a schedule is silent, and a
   bench.run_until(*beat, bench.hands.now + 60s);
   CHECK(bench.done().size() == 1);
   auto book = bench.book();
-  for (const bool enabled : {false, true}) book.commit(plan_enabling(book, {"a"}, enabled, bench.hands.now).edit);
+  for (const bool enabled : {false, true})
+    book.commit(plan_enabling(book, {"a"}, enabled, bench.hands.now).edit);
   CHECK(book.find("a")->run.runs == 1);
   bench.run_until(*beat, bench.hands.now + 30s);
   CHECK(bench.done().size() == 4);
   CHECK(bench.run_of("a").runs == 4);
 }
 
-EVERYWHERE("beat: what runs once and is never made up for passes over all that was missed in one commit, and runs in time") {
+EVERYWHERE(
+    "beat: what runs once and is never made up for passes over all that was missed in one commit, and runs "
+    "in time") {
   Bench<Rig> bench;
   bench.options.catch_up = CatchUp::none;
   const auto start = bench.hands.now;
@@ -607,7 +632,8 @@ EVERYWHERE("beat: a jitter longer than the time between two slots loses none, an
   CHECK(bench.run_of("a").misfires == 0);
 }
 
-EVERYWHERE("beat: many slots at once are published in portions, between which there is time for other things") {
+EVERYWHERE(
+    "beat: many slots at once are published in portions, between which there is time for other things") {
   Bench<Rig> bench;
   bench.options.catch_up = CatchUp::all;
   const auto start = bench.hands.now;
@@ -634,7 +660,8 @@ TEST_CASE("beat: the last slot of one that ended long ago is found in a moment")
 }
 
 // The edit comes at each of the instants at which the leader looks at its clock.
-EVERY_WHOLE("beat: when an edit has been committed, nothing of the schedule as it was is published any more") {
+EVERY_WHOLE(
+    "beat: when an edit has been committed, nothing of the schedule as it was is published any more") {
   struct Watched : Hands {
     WallTime wall() const override { return look(), Hands::wall(); }
     SteadyTime steady() const override { return look(), Hands::steady(); }
@@ -673,7 +700,8 @@ EVERY_WHOLE("beat: when an edit has been committed, nothing of the schedule as i
   CHECK(published > 0);
 }
 
-EVERYWHERE("book: an edit that is held up before it is written does not overwrite the one that came in between") {
+EVERYWHERE(
+    "book: an edit that is held up before it is written does not overwrite the one that came in between") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:1m")});
   const auto store = std::make_shared<Interposed>(bench.rig.places(bench.hands).schedules);
@@ -684,7 +712,9 @@ EVERYWHERE("book: an edit that is held up before it is written does not overwrit
   };
   ScheduleBook book(store, bench.hands);
   const auto revision = book.revision();
-  CHECK(error_of([&] { book.commit({.revision = revision, .put = {bench.entry("a", "every:3m")}, .remove = {}}); }).status == 75);
+  CHECK(error_of([&] {
+          book.commit({.revision = revision, .put = {bench.entry("a", "every:3m")}, .remove = {}});
+        }).status == 75);
   CHECK(bench.book().find("a")->entry.schedule.text() == "every 2m");
   // Nobody has to wait for it.
   bench.put({bench.entry("a", "every:4m")});
@@ -693,7 +723,8 @@ EVERYWHERE("book: an edit that is held up before it is written does not overwrit
 EVERYWHERE("beat: the count of unreadable schedules falls when one is mended or deleted") {
   Bench<Rig> bench;
   const auto store = bench.rig.places(bench.hands).schedules;
-  store->put({{ScheduleBook::entry_key("a"), "{\"v\":7}", {}}, {ScheduleBook::entry_key("b"), "no JSON", {}}});
+  store->put(
+      {{ScheduleBook::entry_key("a"), "{\"v\":7}", {}}, {ScheduleBook::entry_key("b"), "no JSON", {}}});
   bench.put({bench.entry("c", "every:1m")});
   const auto beat = bench.beat();
   beat->turn();
@@ -747,7 +778,8 @@ TEST_CASE("places: one file under two names is one system, in which a run is one
 TEST_CASE("beat: 100,000 schedules cost no more than those that are due") {
   Bench<MemoryPlaces> bench;
   std::vector<ScheduleEntry> many;
-  for (int i = 0; i < 100'000; ++i) many.push_back(bench.entry("s" + std::to_string(i), i < 10 ? Json("every:1m") : Json("0 0 1 1 *")));
+  for (int i = 0; i < 100'000; ++i)
+    many.push_back(bench.entry("s" + std::to_string(i), i < 10 ? Json("every:1m") : Json("0 0 1 1 *")));
   bench.put(many);
   const auto beat = bench.beat();
   beat->turn();

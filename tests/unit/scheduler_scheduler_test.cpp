@@ -29,8 +29,11 @@ struct Bench {
     for (;;) {
       readable(places.broker->wake_fd(), 1000);
       places.broker->clear_wake();
-      const auto got = places.broker->fetch({.queues = {"default"}, .limit = 1, .lease = 30s, .consumer = "test"});
-      if (!got.empty()) return Clock::system().wall() - parse_time(envelope_from_wire(got[0].wire).headers.at("schedule-slot"));
+      const auto got =
+          places.broker->fetch({.queues = {"default"}, .limit = 1, .lease = 30s, .consumer = "test"});
+      if (!got.empty())
+        return Clock::system().wall() -
+               parse_time(envelope_from_wire(got[0].wire).headers.at("schedule-slot"));
       if (Clock::system().steady() > deadline) throw std::runtime_error("no job came");
     }
   }
@@ -41,7 +44,8 @@ struct Bench {
 
 }  // namespace
 
-TEST_CASE("scheduler: it wakes up for a new schedule at once, and for its slot in time, not at the next tick") {
+TEST_CASE(
+    "scheduler: it wakes up for a new schedule at once, and for its slot in time, not at the next tick") {
   Bench bench;
   Scheduler scheduler(beat_options(bench.config, "s"), open_schedule_places(bench.config));
   scheduler.start();
@@ -58,7 +62,8 @@ TEST_CASE("scheduler: it wakes up for a new schedule at once, and for its slot i
   Scheduler next(beat_options(bench.config, "n"), open_schedule_places(bench.config));
   next.start();
   const auto deadline = Clock::system().steady() + 5s;
-  while (!next.beat().counters().leading && Clock::system().steady() < deadline) readable(next.events().fd(), 100), next.events().clear();
+  while (!next.beat().counters().leading && Clock::system().steady() < deadline)
+    readable(next.events().fd(), 100), next.events().clear();
   CHECK(next.beat().counters().leading);
 }
 
@@ -80,7 +85,8 @@ TEST_CASE("scheduler: a store that cannot be used ends it, with the reason") {
   std::filesystem::remove(bench.dir / "stem.db");
   scheduler.start();
   const auto deadline = Clock::system().steady() + 10s;
-  while (!scheduler.link().trouble() && Clock::system().steady() < deadline) readable(scheduler.events().fd(), 100), scheduler.events().clear();
+  while (!scheduler.link().trouble() && Clock::system().steady() < deadline)
+    readable(scheduler.events().fd(), 100), scheduler.events().clear();
   REQUIRE(scheduler.link().trouble());
   CHECK(std::string(scheduler.link().trouble()->what()).find("stem.db") != std::string::npos);
 }

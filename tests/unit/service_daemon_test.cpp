@@ -206,7 +206,8 @@ TEST_CASE("daemon: each signal has its way to stop, and the impatient get a hard
   CHECK(daemon.script->hard == 1);
 }
 
-TEST_CASE("daemon: a workload that was told to stop ends the service, once for each mode, with time to drain") {
+TEST_CASE(
+    "daemon: a workload that was told to stop ends the service, once for each mode, with time to drain") {
   Daemon daemon;
   daemon.script->ends_when_stopped = false;
   daemon.become_ready();

@@ -172,9 +172,11 @@ TEST_CASE("env_file: no input crashes the reader or lets a bad name through") {
   CHECK(accepted > 1000);
 }
 
-TEST_CASE("env_file: who only looks gets all lines but those that are wrong, and a warning for each of them") {
+TEST_CASE(
+    "env_file: who only looks gets all lines but those that are wrong, and a warning for each of them") {
   const std::string text =
-      "A=1\nnonsense\n1BAD=x\n # a comment that ends so \\\nB=2\nC=\"never closed\nD='4'\nE=\xff\nexport F=6\n=x\nG=7";
+      "A=1\nnonsense\n1BAD=x\n # a comment that ends so \\\nB=2\nC=\"never closed\nD='4'\nE=\xff\nexport "
+      "F=6\n=x\nG=7";
   const auto file = EnvFile::parse(text, "f", EnvFile::WrongLines::skipped);
   stem::Environment found;
   file.apply_to(found);

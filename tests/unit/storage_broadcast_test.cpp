@@ -90,7 +90,8 @@ EVERY_BROKER("broadcast: channels are apart, and the limit is of each") {
   CHECK(rig.broker().listen(none, 100).empty());
 }
 
-EVERY_BROKER("broadcast: what has expired is not heard, and does not keep what was said later from being heard") {
+EVERY_BROKER(
+    "broadcast: what has expired is not heard, and does not keep what was said later from being heard") {
   Rig rig;
   Ears ears(rig.broker()), late(rig.broker());
   rig.broker().broadcast("news", rig.job("short"), 1s);
@@ -229,9 +230,35 @@ TEST_CASE("broadcast: on Redis listeners of another make keep their place, and w
   auto redis = connection();
   const auto key = space(rig) + ":broadcast:news";
   Ears ears(rig.broker());
-  tell(redis, {"XADD", key, "*", "id", "theirs", "name", "t", "args", "{}", "headers", "{}", "enqueuedAt", "", "notBefore", "",
-               "priority", "0", "attempt", "0", "maxRetries", "0", "visibilityTimeout", "", "queue", "news", "meta", "{}",
-               "delivery", "at-least-once"});
+  tell(redis, {"XADD",
+               key,
+               "*",
+               "id",
+               "theirs",
+               "name",
+               "t",
+               "args",
+               "{}",
+               "headers",
+               "{}",
+               "enqueuedAt",
+               "",
+               "notBefore",
+               "",
+               "priority",
+               "0",
+               "attempt",
+               "0",
+               "maxRetries",
+               "0",
+               "visibilityTimeout",
+               "",
+               "queue",
+               "news",
+               "meta",
+               "{}",
+               "delivery",
+               "at-least-once"});
   CHECK(ears.hear() == Ids{"theirs"});
   tell(redis, {"XGROUP", "CREATE", key, key + ":somebody", "0"});
   rig.broker().broadcast("news", rig.job("ours"), 10s);

@@ -62,7 +62,8 @@ TEST_CASE("open: an unknown scheme is refused with those that exist") {
   const auto failed = opening("rabbit://u:secret@h");
   CHECK(failed.status == 78);
   CHECK(failed.message ==
-        "no broker or result backend is called 'rabbit://'; there are sqlite://, redis://, rediss://, redis+socket://, postgresql:// and memory://");
+        "no broker or result backend is called 'rabbit://'; there are sqlite://, redis://, rediss://, "
+        "redis+socket://, postgresql:// and memory://");
 }
 
 TEST_CASE("open: parameters and paths that mean nothing are refused") {

@@ -28,7 +28,9 @@ using State = JobView::State;
 
 namespace {
 
-PostgresAddress address(const std::string& url) { return PostgresAddress::from(Url::parse(url)); }
+PostgresAddress address(const std::string& url) {
+  return PostgresAddress::from(Url::parse(url));
+}
 
 /// Says SQL as the server's owner; the first value of the last answer.
 std::string tell(const PostgresServer& server, const std::string& sql, const std::string& schema = "public") {
@@ -39,7 +41,8 @@ std::string tell(const PostgresServer& server, const std::string& sql, const std
 
 struct ServerRig : StorageRig {
   explicit ServerRig(const std::string& url) : StorageRig(url) {}
-  explicit ServerRig(const PostgresServer& server, const std::string& parameters = {}) : StorageRig(server.url(parameters)) {}
+  explicit ServerRig(const PostgresServer& server, const std::string& parameters = {})
+      : StorageRig(server.url(parameters)) {}
 };
 
 bool has_listener(const PostgresServer& server) {
@@ -63,7 +66,8 @@ class Proxy {
   explicit Proxy(const PostgresServer& server) : upstream_(server.directory() + "/.s.PGSQL.5432") {
     listening_.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const auto name = name_of(dir_ / ".s.PGSQL.5432");
-    if (bind(listening_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 || ::listen(listening_.get(), 10) != 0)
+    if (bind(listening_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0 ||
+        ::listen(listening_.get(), 10) != 0)
       throw std::runtime_error("proxy");
     thread_ = std::thread([this] { serve(); });
   }
@@ -71,8 +75,11 @@ class Proxy {
     over_ = true;
     thread_.join();
   }
-  std::string url(const std::string& parameters) const { return "postgresql://stem@/postgres?host=" + dir_.path() + "&" + parameters; }
-  /// The next request is thrown away, or it is passed on and its answer is thrown away: then the connection breaks.
+  std::string url(const std::string& parameters) const {
+    return "postgresql://stem@/postgres?host=" + dir_.path() + "&" + parameters;
+  }
+  /// The next request is thrown away, or it is passed on and its answer is thrown away: then the connection
+  /// breaks.
   void cut(Cut what) { cut_ = what; }
   bool has_cut() const { return cut_ == Cut::nothing; }
 
@@ -96,7 +103,8 @@ class Proxy {
       cut_ = Cut::nothing;
       return false;
     }
-    return send((from_client ? pair.server : pair.client).get(), buffer, static_cast<std::size_t>(size), MSG_NOSIGNAL) == size;
+    return send((from_client ? pair.server : pair.client).get(), buffer, static_cast<std::size_t>(size),
+                MSG_NOSIGNAL) == size;
   }
   void serve() {
     std::vector<Pair> pairs;
@@ -106,13 +114,16 @@ class Proxy {
         for (const int fd : {pair.client.get(), pair.server.get()}) fds.push_back({fd, POLLIN, 0});
       if (poll(fds.data(), fds.size(), 20) <= 0) continue;
       for (std::size_t i = pairs.size(); i-- > 0;) {
-        const bool goes_on = (fds[1 + 2 * i].revents == 0 || pass_on(pairs[i], true)) && (fds[2 + 2 * i].revents == 0 || pass_on(pairs[i], false));
+        const bool goes_on = (fds[1 + 2 * i].revents == 0 || pass_on(pairs[i], true)) &&
+                             (fds[2 + 2 * i].revents == 0 || pass_on(pairs[i], false));
         if (!goes_on) pairs.erase(pairs.begin() + static_cast<std::ptrdiff_t>(i));
       }
       if (fds[0].revents == 0) continue;
-      Pair pair{Descriptor(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC)), Descriptor(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))};
+      Pair pair{Descriptor(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC)),
+                Descriptor(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))};
       const auto name = name_of(upstream_);
-      if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0) pairs.push_back(std::move(pair));
+      if (connect(pair.server.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0)
+        pairs.push_back(std::move(pair));
     }
   }
 
@@ -127,7 +138,8 @@ class Proxy {
 }  // namespace
 
 TEST_CASE("postgresql: an address is libpq's, with a schema and time limits of ours") {
-  auto one = address("postgresql://ann:p%40ss%3Aw%2Frd@db.example:6432/jobs?sslmode=verify-full&schema=shop&timeout=2s");
+  auto one = address(
+      "postgresql://ann:p%40ss%3Aw%2Frd@db.example:6432/jobs?sslmode=verify-full&schema=shop&timeout=2s");
   REQUIRE(one.servers.size() == 1);
   auto options = one.servers[0];
   CHECK(options["host"] == "db.example");
@@ -150,7 +162,8 @@ TEST_CASE("postgresql: an address is libpq's, with a schema and time limits of o
   CHECK(one.shown() == "postgresql:///stem?host=/run/postgresql");
   CHECK(address("postgres://").schema == "stem");
   CHECK(address("postgres://[::1]:7000/x").shown() == "postgresql://[::1]:7000/x");
-  for (const auto* tls : {"postgres+ssl://h/d", "postgresql+ssl://h/d"}) CHECK(address(tls).servers[0]["sslmode"] == "require");
+  for (const auto* tls : {"postgres+ssl://h/d", "postgresql+ssl://h/d"})
+    CHECK(address(tls).servers[0]["sslmode"] == "require");
   CHECK(address("postgres+ssl://h/d?sslmode=verify-ca").servers[0]["sslmode"] == "verify-ca");
   one = address("postgresql://a:1,b:2/d?target_session_attrs=read-write");
   REQUIRE(one.servers.size() == 2);
@@ -161,12 +174,14 @@ TEST_CASE("postgresql: an address is libpq's, with a schema and time limits of o
 }
 
 TEST_CASE("postgresql: an address that means nothing is refused without repeating what may be a password") {
-  for (const auto* bad : {"postgres://u:hunter2@[::1/d", "postgres://h/d?hunter2=1", "postgres://h/d?timeout=hunter2",
-                          "postgres://h/d?timeout=11s", "postgres://h/d?timeout=0s", "postgres://h/d?schema=", "postgres://h/d?schema=a%22b",
-                          "postgres://h/d?schema=pg_x", "postgres://h/d?schema=a&namespace=b", "postgres://h/d?connect_timeout=hunter2",
-                          "postgres://h/d?connect_timeout=60", "postgres://h/d?client_encoding=LATIN1", "postgres://h/d?replication=true",
-                          "postgres+ssl://u:hunter2@h/d?sslmode=disable", "postgresql+ssl://h/d?sslmode=prefer", "postgres:///d?host=a,b&port=1,2,3",
-                          "postgres:///d?host=a,b&hostaddr=127.0.0.1"}) {
+  for (const auto* bad :
+       {"postgres://u:hunter2@[::1/d", "postgres://h/d?hunter2=1", "postgres://h/d?timeout=hunter2",
+        "postgres://h/d?timeout=11s", "postgres://h/d?timeout=0s", "postgres://h/d?schema=",
+        "postgres://h/d?schema=a%22b", "postgres://h/d?schema=pg_x", "postgres://h/d?schema=a&namespace=b",
+        "postgres://h/d?connect_timeout=hunter2", "postgres://h/d?connect_timeout=60",
+        "postgres://h/d?client_encoding=LATIN1", "postgres://h/d?replication=true",
+        "postgres+ssl://u:hunter2@h/d?sslmode=disable", "postgresql+ssl://h/d?sslmode=prefer",
+        "postgres:///d?host=a,b&port=1,2,3", "postgres:///d?host=a,b&hostaddr=127.0.0.1"}) {
     CAPTURE(bad);
     const auto failed = error_of([&] { address(bad); });
     CAPTURE(failed.message);
@@ -179,12 +194,29 @@ TEST_CASE("postgresql: an address that means nothing is refused without repeatin
 
 TEST_CASE("postgresql: each refusal of the server has one message and its exit status") {
   for (const auto& [state, status, part] : std::vector<std::tuple<const char*, int, const char*>>{
-           {"28P01", 77, "refuses the user or the password"}, {"28000", 77, "pg_hba.conf"}, {"3D000", 78, "no such database"},
-           {"42501", 77, "docs/postgres.md"}, {"53300", 69, "max_connections"}, {"53100", 73, "full disk"}, {"53200", 75, "out of memory"},
-           {"53400", 75, "limits"}, {"58030", 73, "files"}, {"57P01", 69, "closed the connection"}, {"57P02", 69, "closed the connection"},
-           {"57P03", 69, "starting up"}, {"57P04", 78, "dropped the database"}, {"08006", 69, "closed the connection"}, {"57014", 75, "took too long"},
-           {"55P03", 75, "took too long"}, {"25006", 69, "read-only"}, {"40001", 75, "collided"}, {"40P01", 75, "collided"},
-           {"22021", 65, "not UTF-8"}, {"42P01", 78, "lacks Stem's tables"}, {"3F000", 78, "lacks Stem's tables"}, {"XX000", 70, "something else [XX000]"}}) {
+           {"28P01", 77, "refuses the user or the password"},
+           {"28000", 77, "pg_hba.conf"},
+           {"3D000", 78, "no such database"},
+           {"42501", 77, "docs/postgres.md"},
+           {"53300", 69, "max_connections"},
+           {"53100", 73, "full disk"},
+           {"53200", 75, "out of memory"},
+           {"53400", 75, "limits"},
+           {"58030", 73, "files"},
+           {"57P01", 69, "closed the connection"},
+           {"57P02", 69, "closed the connection"},
+           {"57P03", 69, "starting up"},
+           {"57P04", 78, "dropped the database"},
+           {"08006", 69, "closed the connection"},
+           {"57014", 75, "took too long"},
+           {"55P03", 75, "took too long"},
+           {"25006", 69, "read-only"},
+           {"40001", 75, "collided"},
+           {"40P01", 75, "collided"},
+           {"22021", 65, "not UTF-8"},
+           {"42P01", 78, "lacks Stem's tables"},
+           {"3F000", 78, "lacks Stem's tables"},
+           {"XX000", 70, "something else [XX000]"}}) {
     CAPTURE(state);
     const auto error = postgres_error("PostgreSQL at x", state, "something\nelse");
     CHECK(static_cast<int>(error.code()) == status);
@@ -192,20 +224,32 @@ TEST_CASE("postgresql: each refusal of the server has one message and its exit s
     CHECK(Failed{status, error.what()}.is_one_line());
     CHECK(error.state() == state);
   }
-  CHECK(state_in("connection to server at \"h\" (::1), port 5 failed: FATAL:  28P01: password authentication failed\nLOCATION:  x, y.c:1\n") == "28P01");
+  CHECK(state_in("connection to server at \"h\" (::1), port 5 failed: FATAL:  28P01: password authentication "
+                 "failed\nLOCATION:  x, y.c:1\n") == "28P01");
   CHECK(state_in("connection to server failed: Connection refused").empty());
-  CHECK(plain_message("failed: FATAL:  28P01: password\nLOCATION:  x, y.c:1\n") == "failed: FATAL:  password");
+  CHECK(plain_message("failed: FATAL:  28P01: password\nLOCATION:  x, y.c:1\n") ==
+        "failed: FATAL:  password");
 }
 
-TEST_CASE("postgresql: a real server's refusals: password wrong and missing, no such database or role, no right, too many, read-only, not UTF-8") {
+TEST_CASE(
+    "postgresql: a real server's refusals: password wrong and missing, no such database or role, no right, "
+    "too many, read-only, not UTF-8") {
   PostgresServer server;
-  tell(server, "CREATE ROLE locked LOGIN PASSWORD 'hunter2'; CREATE ROLE weak LOGIN; CREATE ROLE single LOGIN SUPERUSER CONNECTION LIMIT 1;"
-               "CREATE ROLE lone LOGIN CONNECTION LIMIT 0; CREATE ROLE reader LOGIN; ALTER ROLE reader SET default_transaction_read_only = on");
-  PostgresConnection(address(server.url())).execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
-  std::ofstream(server.data() + "/pg_hba.conf") << "local all locked scram-sha-256\nlocal nobodys all reject\nlocal all all trust\n";
+  tell(server,
+       "CREATE ROLE locked LOGIN PASSWORD 'hunter2'; CREATE ROLE weak LOGIN; CREATE ROLE single LOGIN "
+       "SUPERUSER CONNECTION LIMIT 1;"
+       "CREATE ROLE lone LOGIN CONNECTION LIMIT 0; CREATE ROLE reader LOGIN; ALTER ROLE reader SET "
+       "default_transaction_read_only = on");
+  PostgresConnection(address(server.url()))
+      .execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0");
+  std::ofstream(server.data() + "/pg_hba.conf")
+      << "local all locked scram-sha-256\nlocal nobodys all reject\nlocal all all trust\n";
   tell(server, "SELECT pg_reload_conf()");
-  REQUIRE(eventually([&] { return tell(server, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'reject'") == "1"; }));
-  const auto failure = [&](const std::string& person, const std::string& database = "postgres", const std::string& parameters = {}) {
+  REQUIRE(eventually([&] {
+    return tell(server, "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method = 'reject'") == "1";
+  }));
+  const auto failure = [&](const std::string& person, const std::string& database = "postgres",
+                           const std::string& parameters = {}) {
     const auto failed = error_of([&] { ServerRig(server.url(parameters, person, database)).enqueue({"a"}); });
     CAPTURE(failed.message);
     CHECK_FALSE(failed.says("hunter"));
@@ -229,7 +273,9 @@ TEST_CASE("postgresql: a real server's refusals: password wrong and missing, no 
   CHECK(failure("lone@").status == 69);
   CHECK(failure("lone@").says("max_connections"));
   CHECK(failure("stem@").status == 0);
-  tell(server, "GRANT ALL ON SCHEMA stem TO reader; GRANT ALL ON ALL TABLES IN SCHEMA stem TO reader; GRANT ALL ON ALL SEQUENCES IN SCHEMA stem TO reader");
+  tell(server,
+       "GRANT ALL ON SCHEMA stem TO reader; GRANT ALL ON ALL TABLES IN SCHEMA stem TO reader; GRANT ALL ON "
+       "ALL SEQUENCES IN SCHEMA stem TO reader");
   CHECK(failure("reader@").status == 69);
   CHECK(failure("reader@").says("read-only"));
   // Rights to a schema that somebody made are all that it takes.
@@ -237,7 +283,8 @@ TEST_CASE("postgresql: a real server's refusals: password wrong and missing, no 
   CHECK(failure("weak@", "postgres", "schema=given").status == 0);
 }
 
-TEST_CASE("postgresql: a server that is not there is unreachable; of several the one that is there is taken") {
+TEST_CASE(
+    "postgresql: a server that is not there is unreachable; of several the one that is there is taken") {
   TempDir dir;
   ServerRig rig("postgresql:///stem?host=" + dir.path());
   const auto failed = publishing(rig);
@@ -250,7 +297,8 @@ TEST_CASE("postgresql: a server that is not there is unreachable; of several the
   ServerRig nowhere("postgresql://no-such-host.invalid/stem");
   CHECK(publishing(nowhere).status == 69);
   const auto& server = PostgresServer::shared();
-  ServerRig several("postgresql://stem@/postgres?host=" + dir.path() + "," + server.directory() + "&schema=" + fresh_schema());
+  ServerRig several("postgresql://stem@/postgres?host=" + dir.path() + "," + server.directory() +
+                    "&schema=" + fresh_schema());
   CHECK(publishing(several).status == 0);
   // Somebody who takes connections and says nothing is given up in time.
   Descriptor silent(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -262,7 +310,8 @@ TEST_CASE("postgresql: a server that is not there is unreachable; of several the
   ServerRig hasty("postgresql://stem@/postgres?timeout=200ms&host=" + dir.path());
   CHECK(publishing(hasty).status == 69);
   CHECK(publishing(hasty).says("no connection within 200ms"));
-  ServerRig both("postgresql://stem@/postgres?timeout=1s&host=" + dir.path() + "," + server.directory() + "&schema=" + fresh_schema());
+  ServerRig both("postgresql://stem@/postgres?timeout=1s&host=" + dir.path() + "," + server.directory() +
+                 "&schema=" + fresh_schema());
   CHECK(publishing(both).status == 0);
 }
 
@@ -282,7 +331,8 @@ TEST_CASE("postgresql: a server without TLS, or on a port that is none, is a mat
     (void)!send(client.get(), "N", 1, MSG_NOSIGNAL);  // no TLS
     (void)!recv(client.get(), request, sizeof request, 0);
   });
-  ServerRig rig("postgres+ssl://stem:hunter2@127.0.0.1:" + std::to_string(ntohs(name.sin_port)) + "/stem?gssencmode=disable");
+  ServerRig rig("postgres+ssl://stem:hunter2@127.0.0.1:" + std::to_string(ntohs(name.sin_port)) +
+                "/stem?gssencmode=disable");
   const auto failed = publishing(rig);
   server.join();
   CHECK(failed.status == 78);
@@ -293,7 +343,8 @@ TEST_CASE("postgresql: a server without TLS, or on a port that is none, is a mat
   CHECK(publishing(nowhere).says("port"));
 }
 
-TEST_CASE("postgresql: text that it cannot hold is refused with 65, and reasons and values may be any bytes") {
+TEST_CASE(
+    "postgresql: text that it cannot hold is refused with 65, and reasons and values may be any bytes") {
   PostgresRig rig;
   CHECK(error_of([&] { rig.broker().find(std::string("a\0b", 3)); }).status == 65);
   CHECK(error_of([&] { rig.store().get("\xff"); }).status == 65);
@@ -304,7 +355,9 @@ TEST_CASE("postgresql: text that it cannot hold is refused with 65, and reasons 
   CHECK(rig.store().get("k")->value == odd);
 }
 
-TEST_CASE("postgresql: many processes may make the tables at the same time, and older tables are brought up to date") {
+TEST_CASE(
+    "postgresql: many processes may make the tables at the same time, and older tables are brought up to "
+    "date") {
   const auto& server = PostgresServer::shared();
   const auto schema = fresh_schema();
   const auto known = postgres_migrations();
@@ -330,10 +383,12 @@ TEST_CASE("postgresql: many processes may make the tables at the same time, and 
   ServerRig rig(server, "schema=" + schema);
   const auto failed = publishing(rig);
   CHECK(failed.status == 78);
-  CHECK(failed.says("has version " + std::to_string(next + 1) + ", this program knows up to " + std::to_string(known.back().version)));
+  CHECK(failed.says("has version " + std::to_string(next + 1) + ", this program knows up to " +
+                    std::to_string(known.back().version)));
 }
 
-TEST_CASE("postgresql: a migration that fails changes nothing, and a schema of somebody else's is left alone") {
+TEST_CASE(
+    "postgresql: a migration that fails changes nothing, and a schema of somebody else's is left alone") {
   const auto& server = PostgresServer::shared();
   const auto schema = fresh_schema();
   std::vector<PostgresMigration> steps(postgres_migrations().begin(), postgres_migrations().end());
@@ -374,12 +429,16 @@ TEST_CASE("postgresql: a lease goes onto the page of its job: no index grows, ho
   // The counters of a session are told when it goes.
   rig.storage = {};
   CHECK(eventually([&] {
-    return tell(server, "SELECT n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'job' AND schemaname = '" + rig.schema() + "'") ==
-           "500 500";
+    return tell(server,
+                "SELECT n_tup_upd || ' ' || n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'job' AND "
+                "schemaname = '" +
+                    rig.schema() + "'") == "500 500";
   }));
 }
 
-TEST_CASE("postgresql: what was settled when the connection broke is settled once, whether the server had done it or not") {
+TEST_CASE(
+    "postgresql: what was settled when the connection broke is settled once, whether the server had done it "
+    "or not") {
   const auto& server = PostgresServer::shared();
   for (const bool done : {false, true}) {
     CAPTURE(done);
@@ -389,8 +448,9 @@ TEST_CASE("postgresql: what was settled when the connection broke is settled onc
     direct.clock.move(rig.clock.wall() - direct.clock.wall());
     rig.enqueue({"a", "b", "c", "d"});
     const auto first = rig.fetch(2);
-    const std::vector<Settlement> ended{{first[0].receipt, Ack{}, StoreWrite{"result:a", "A", {}}},
-                                        {first[1].receipt, RetryAt{rig.clock.wall() + 5s}, StoreWrite{"result:b", "B", {}}}};
+    const std::vector<Settlement> ended{
+        {first[0].receipt, Ack{}, StoreWrite{"result:a", "A", {}}},
+        {first[1].receipt, RetryAt{rig.clock.wall() + 5s}, StoreWrite{"result:b", "B", {}}}};
     proxy.cut(done ? Proxy::Cut::answer : Proxy::Cut::request);
     CHECK(error_of([&] { rig.broker().exchange(ended, StorageRig::demand(1)); }).status == 69);
     REQUIRE(proxy.has_cut());
@@ -415,7 +475,9 @@ TEST_CASE("postgresql: what was settled when the connection broke is settled onc
   }
 }
 
-TEST_CASE("postgresql: what was published when the connection broke is published once, whether the server had done it or not") {
+TEST_CASE(
+    "postgresql: what was published when the connection broke is published once, whether the server had done "
+    "it or not") {
   const auto& server = PostgresServer::shared();
   for (const bool done : {false, true}) {
     CAPTURE(done);
@@ -499,7 +561,9 @@ TEST_CASE("postgresql: a connection that the server closed is replaced without a
   CHECK(ids(pooled.fetch()) == Ids{"b", "c"});
 }
 
-TEST_CASE("postgresql: who waits for a lock too long is told to try again, and a deadlock is tried again by itself") {
+TEST_CASE(
+    "postgresql: who waits for a lock too long is told to try again, and a deadlock is tried again by "
+    "itself") {
   const auto& server = PostgresServer::shared();
   const auto schema = fresh_schema();
   ServerRig rig(server, "schema=" + schema + "&timeout=300ms");
@@ -515,7 +579,10 @@ TEST_CASE("postgresql: who waits for a lock too long is told to try again, and a
   patient.store().put({{"x", "0", {}}, {"y", "0", {}}});
   holder.execute("SET deadlock_timeout = '1h'; BEGIN; UPDATE entry SET value = 'h' WHERE key = 'y'");
   auto put = std::async(std::launch::async, [&] { patient.store().put({{"x", "1", {}}, {"y", "1", {}}}); });
-  REQUIRE(eventually([&] { return tell(server, "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") != "0"; }));
+  REQUIRE(eventually([&] {
+    return tell(server, "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'") !=
+           "0";
+  }));
   // Each waits for the other now; theirs is the one that notices.
   holder.execute("UPDATE entry SET value = 'h' WHERE key = 'x'");
   holder.execute("COMMIT");
@@ -568,7 +635,8 @@ TEST_CASE("postgresql: a full disk is told as such, and nothing is lost by it") 
     CHECK(status == done);
 }
 
-TEST_CASE("postgresql: a server that is stopped does not answer in time; when it goes on, so does the broker") {
+TEST_CASE(
+    "postgresql: a server that is stopped does not answer in time; when it goes on, so does the broker") {
   PostgresServer server;
   ServerRig rig(server, "timeout=300ms");
   rig.enqueue({"a"});
@@ -603,10 +671,13 @@ TEST_CASE("postgresql: whoever waits before the server is there hears of jobs on
   wait_for_the_first_start(server, rig, [&] { return has_listener(server); });
 }
 
-TEST_CASE("postgresql: a server that is killed and restarted under load loses no job, runs none twice, gives no result without its job") {
+TEST_CASE(
+    "postgresql: a server that is killed and restarted under load loses no job, runs none twice, gives no "
+    "result without its job") {
   PostgresServer server;
   // No lease ends here: what runs twice would be a lease that was forgotten.
-  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=9s")), 10min, {SIGKILL, SIGINT, SIGKILL, SIGINT});
+  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=9s")), 10min,
+                                       {SIGKILL, SIGINT, SIGKILL, SIGINT});
   CHECK(told.failures > 0);
   CHECK(told.lost == 0);
   CHECK(told.published.size() > 100);
@@ -614,7 +685,9 @@ TEST_CASE("postgresql: a server that is killed and restarted under load loses no
   for (const auto& [id, count] : told.runs) CHECK_MESSAGE(count == 1, id);
 }
 
-TEST_CASE("postgresql: eight workers at once drain a queue, each job once, none left, and producers go on meanwhile") {
+TEST_CASE(
+    "postgresql: eight workers at once drain a queue, each job once, none left, and producers go on "
+    "meanwhile") {
   const auto& server = PostgresServer::shared();
   const auto config = StorageRig::config_of(server.url("schema=" + fresh_schema()));
   constexpr int count = 4000;
@@ -638,7 +711,9 @@ TEST_CASE("postgresql: eight workers at once drain a queue, each job once, none 
   for (int w = 0; w < 8; ++w)
     workers.emplace_back([&, w] {
       const auto storage = open_storage(config);
-      const Demand demand{.queues = w % 2 == 0 ? std::vector<std::string>{"even", "odd"} : std::vector<std::string>{"odd", "even"}, .limit = 50};
+      const Demand demand{.queues = w % 2 == 0 ? std::vector<std::string>{"even", "odd"}
+                                               : std::vector<std::string>{"odd", "even"},
+                          .limit = 50};
       std::vector<Settlement> settlements;
       do {
         const auto next = storage.broker->exchange(settlements, demand);
@@ -661,7 +736,8 @@ TEST_CASE("postgresql: eight workers at once drain a queue, each job once, none 
 }
 
 TEST_CASE("postgresql: what a killed worker held is taken over when its lease has ended") {
-  take_over_from_a_killed_worker(StorageRig::config_of(PostgresServer::shared().url("schema=" + fresh_schema())));
+  take_over_from_a_killed_worker(
+      StorageRig::config_of(PostgresServer::shared().url("schema=" + fresh_schema())));
 }
 
 TEST_CASE("postgresql: a guarded publication happens with its records or not at all") {
@@ -690,7 +766,8 @@ TEST_CASE("postgresql: a guarded publication happens with its records or not at 
   });
   for (int i = 0; i < 50; ++i) {
     const auto one = rig.job("n" + std::to_string(i));
-    if (broker.publish_guarded({&one, 1}, {{"lock", version}}, {{"count", std::to_string(++published), {}}})) continue;
+    if (broker.publish_guarded({&one, 1}, {{"lock", version}}, {{"count", std::to_string(++published), {}}}))
+      continue;
     --published;
     break;
   }
@@ -708,7 +785,8 @@ TEST_CASE("postgresql: of many who guard what is absent one is let through") {
   for (int i = 0; i < 6; ++i)
     all.emplace_back([&, i] {
       const auto own = rig.open();
-      through += own.results->put_guarded({{"lock", "me", {}}, {"who", std::to_string(i), {}}}, {{"lock", 0}});
+      through +=
+          own.results->put_guarded({{"lock", "me", {}}, {"who", std::to_string(i), {}}}, {{"lock", 0}});
     });
   for (auto& one : all) one.join();
   CHECK(through == 1);
@@ -724,7 +802,8 @@ TEST_CASE("postgresql: of many who guard what is absent one is let through") {
 TEST_CASE("postgresql: jobs and results may be in two places, and a settlement is recorded in the other") {
   TempDir dir;
   for (const auto& [jobs, results] : std::vector<std::pair<std::string, std::string>>{
-           {PostgresServer::shared().url("schema=" + fresh_schema()), RedisServer::shared().url("namespace=mixed")},
+           {PostgresServer::shared().url("schema=" + fresh_schema()),
+            RedisServer::shared().url("namespace=mixed")},
            {"sqlite://" + (dir / "stem.db"), PostgresServer::shared().url("schema=" + fresh_schema())}}) {
     CAPTURE(jobs);
     auto config = StorageRig::config_of(jobs);

@@ -19,9 +19,13 @@ const TlsPostgres& open_to_all() {
   return server;
 }
 
-PostgresAddress address(const std::string& url, const TlsConfig& tls) { return PostgresAddress::from(Url::parse(url), tls); }
+PostgresAddress address(const std::string& url, const TlsConfig& tls) {
+  return PostgresAddress::from(Url::parse(url), tls);
+}
 
-std::string version_of(const std::string& url, const TlsConfig& tls) { return PostgresConnection(address(url, tls)).tls().first; }
+std::string version_of(const std::string& url, const TlsConfig& tls) {
+  return PostgresConnection(address(url, tls)).tls().first;
+}
 
 /// Of another authority than the server's.
 const TlsAssets& other() {
@@ -31,18 +35,23 @@ const TlsAssets& other() {
 
 }  // namespace
 
-TEST_CASE("postgresql tls: a server is reached by each name in its certificate, and by nothing older than TLS 1.2") {
+TEST_CASE(
+    "postgresql tls: a server is reached by each name in its certificate, and by nothing older than TLS "
+    "1.2") {
   CHECK(asking(open_to_all().url("localhost"), trusting()).status == 0);
   CHECK(asking(open_to_all().url("127.0.0.1"), trusting()).status == 0);
   CHECK(version_of(open_to_all().url(), trusting()) == "TLSv1.3");
   const TlsPostgres older(assets(), "hostssl all all all trust", {"ssl_max_protocol_version=TLSv1.2"});
   CHECK(version_of(older.url(), trusting()) == "TLSv1.2");
-  const TlsPostgres oldest(assets(), "hostssl all all all trust",
-                           {"ssl_min_protocol_version=TLSv1", "ssl_max_protocol_version=TLSv1.1", "ssl_ciphers=ALL:@SECLEVEL=0"});
+  const TlsPostgres oldest(
+      assets(), "hostssl all all all trust",
+      {"ssl_min_protocol_version=TLSv1", "ssl_max_protocol_version=TLSv1.1", "ssl_ciphers=ALL:@SECLEVEL=0"});
   fails(oldest.url(), trusting(), 78, {"speaks no TLS from version 1.2 on"});
   // Not even if the address, or libpq's own variable, would let it.
-  fails(oldest.url("localhost", "ssl_min_protocol_version=TLSv1"), trusting(), 78, {"ssl_min_protocol_version is TLSv1.2 or TLSv1.3"});
-  fails(oldest.url("localhost", "ssl_max_protocol_version=TLSv1.1"), trusting(), 78, {"ssl_max_protocol_version is TLSv1.2 or TLSv1.3"});
+  fails(oldest.url("localhost", "ssl_min_protocol_version=TLSv1"), trusting(), 78,
+        {"ssl_min_protocol_version is TLSv1.2 or TLSv1.3"});
+  fails(oldest.url("localhost", "ssl_max_protocol_version=TLSv1.1"), trusting(), 78,
+        {"ssl_max_protocol_version is TLSv1.2 or TLSv1.3"});
   setenv("PGSSLMINPROTOCOLVERSION", "TLSv1", 1);
   fails(oldest.url(), trusting(), 78, {"speaks no TLS from version 1.2 on"});
   unsetenv("PGSSLMINPROTOCOLVERSION");
@@ -52,7 +61,8 @@ TEST_CASE("postgresql tls: a server is reached by each name in its certificate, 
 TEST_CASE("postgresql tls: an authority that is not trusted, ours named or the system's or the address's") {
   const auto& server = open_to_all();
   fails(server.url(), trusting(other().ca()), 78,
-        {"authority that is not trusted", "those in STEM_TLS_CA_CERT (" + other().ca() + ") are", "put the certificate"});
+        {"authority that is not trusted", "those in STEM_TLS_CA_CERT (" + other().ca() + ") are",
+         "put the certificate"});
   // A client's certificate alone leaves it at the system's authorities.
   auto config = with_client();
   config.ca_cert.clear();
@@ -62,21 +72,26 @@ TEST_CASE("postgresql tls: an authority that is not trusted, ours named or the s
   unsetenv("SSL_CERT_FILE");
   fails(server.url("localhost", "sslmode=verify-full&sslrootcert=" + other().ca()), {}, 78,
         {"those in sslrootcert of the address (" + other().ca() + ") are"});
-  fails(server.url("localhost", "sslmode=verify-ca&sslrootcert=" + other().ca()), {}, 78, {"sslrootcert of the address"});
+  fails(server.url("localhost", "sslmode=verify-ca&sslrootcert=" + other().ca()), {}, 78,
+        {"sslrootcert of the address"});
   const TempDir home;
   setenv("HOME", home.path().c_str(), 1);
-  fails(server.url("localhost", "sslmode=verify-full"), {}, 78, {"sslmode=verify-full takes an authority", "STEM_TLS_CA_CERT"});
+  fails(server.url("localhost", "sslmode=verify-full"), {}, 78,
+        {"sslmode=verify-full takes an authority", "STEM_TLS_CA_CERT"});
   // libpq's own place for it.
   std::filesystem::create_directory(home / ".postgresql");
   std::filesystem::copy(other().ca(), home / ".postgresql/root.crt");
-  fails(server.url("localhost", "sslmode=verify-full"), {}, 78, {"those in sslrootcert (" + (home / ".postgresql/root.crt") + ") are"});
+  fails(server.url("localhost", "sslmode=verify-full"), {}, 78,
+        {"those in sslrootcert (" + (home / ".postgresql/root.crt") + ") are"});
   std::filesystem::remove(home / ".postgresql/root.crt");
   std::filesystem::copy(assets().ca(), home / ".postgresql/root.crt");
   CHECK(asking(server.url("localhost", "sslmode=verify-full"), {}).status == 0);
   setenv("HOME", "/", 1);
 }
 
-TEST_CASE("postgresql tls: a certificate for another host, expired, not valid yet, or of an authority that has expired") {
+TEST_CASE(
+    "postgresql tls: a certificate for another host, expired, not valid yet, or of an authority that has "
+    "expired") {
   const TlsAssets foreign("--host db.example --host 10.9.8.7");
   const TlsPostgres elsewhere(foreign);
   fails(elsewhere.url("localhost"), trusting(foreign.ca()), 78,
@@ -88,11 +103,17 @@ TEST_CASE("postgresql tls: a certificate for another host, expired, not valid ye
   own.issue("old", "20200101000000Z", "20200201000000Z");
   own.issue("young", "20980101000000Z", "20980201000000Z");
   own.issue("aged", "20200101000000Z", "20980101000000Z", "20210101000000Z");
-  const auto with = [&](const std::string& name) { return TlsPostgres(own, "hostssl all all all trust", {}, name, name + "-ca.pem"); };
+  const auto with = [&](const std::string& name) {
+    return TlsPostgres(own, "hostssl all all all trust", {}, name, name + "-ca.pem");
+  };
   const TlsPostgres old = with("old"), young = with("young"), aged = with("aged");
-  fails(old.url(), trusting(own.path("old-ca.pem")), 69, {"its certificate 'localhost' expired at 2020-02-01T00:00:00.000Z", "renew", "STEM_TLS_ALLOW_INSECURE"});
-  fails(young.url(), trusting(own.path("young-ca.pem")), 69, {"not valid before 2098-01-01T00:00:00.000Z", "clock"});
-  fails(aged.url(), trusting(own.path("aged-ca.pem")), 69, {"the authority 'Aged authority'", "expired at 2021-01-01", "STEM_TLS_CA_CERT"});
+  fails(old.url(), trusting(own.path("old-ca.pem")), 69,
+        {"its certificate 'localhost' expired at 2020-02-01T00:00:00.000Z", "renew",
+         "STEM_TLS_ALLOW_INSECURE"});
+  fails(young.url(), trusting(own.path("young-ca.pem")), 69,
+        {"not valid before 2098-01-01T00:00:00.000Z", "clock"});
+  fails(aged.url(), trusting(own.path("aged-ca.pem")), 69,
+        {"the authority 'Aged authority'", "expired at 2021-01-01", "STEM_TLS_CA_CERT"});
 }
 
 TEST_CASE("postgresql tls: STEM_TLS_ALLOW_INSECURE takes any server, whatever the address asks for") {
@@ -101,7 +122,8 @@ TEST_CASE("postgresql tls: STEM_TLS_ALLOW_INSECURE takes any server, whatever th
   TlsConfig config;
   config.allow_insecure = true;
   CHECK(version_of(server.url(), config) == "TLSv1.3");
-  CHECK(asking(server.url("localhost", "sslmode=verify-full&sslrootcert=" + assets().ca()), config).status == 0);
+  CHECK(asking(server.url("localhost", "sslmode=verify-full&sslrootcert=" + assets().ca()), config).status ==
+        0);
 }
 
 TEST_CASE("postgresql tls: what the address says of libpq's parameters wins over STEM_TLS_*") {
@@ -125,31 +147,42 @@ TEST_CASE("postgresql tls: what the address says of libpq's parameters wins over
   const TlsPostgres asks(assets(), "hostssl all all all cert map=workers");
   const auto pair = "sslcert=" + assets().client() + "&sslkey=" + assets().client_key();
   CHECK(asking(asks.url("localhost", pair), with_client(other())).status == 0);
-  fails(asks.url("localhost", "sslcert=" + other().client() + "&sslkey=" + other().client_key()), with_client(), 77,
+  fails(asks.url("localhost", "sslcert=" + other().client() + "&sslkey=" + other().client_key()),
+        with_client(), 77,
         {"does not accept the certificate in sslcert of the address (" + other().client() + ")"});
   fails(asks.url("localhost", "sslcert=/nowhere/c.pem&sslkey=" + assets().client_key()), trusting(), 66,
         {"sslcert of the address (/nowhere/c.pem) cannot be read"});
 }
 
-TEST_CASE("postgresql tls: a server that asks for a client's certificate gets it; one without, with another's, or for another user is told") {
+TEST_CASE(
+    "postgresql tls: a server that asks for a client's certificate gets it; one without, with another's, or "
+    "for another user is told") {
   for (const auto* protocol : {"TLSv1.3", "TLSv1.2"}) {
     CAPTURE(protocol);
     const auto newest = std::string("ssl_max_protocol_version=") + protocol;
-    const TlsPostgres server(assets(), "hostssl all stem all cert map=workers\nhostssl all \"stem-client\" all cert\nhostssl all all all trust clientcert=verify-full",
+    const TlsPostgres server(assets(),
+                             "hostssl all stem all cert map=workers\nhostssl all \"stem-client\" all "
+                             "cert\nhostssl all all all trust clientcert=verify-full",
                              {newest});
     CHECK(asking(server.url(), with_client()).status == 0);
     for (int i = 0; i < 3; ++i) {  // whether we still write when it hangs up is a matter of chance
-      fails(server.url(), trusting(), 77, {"asks for a client's certificate", "STEM_TLS_CLIENT_CERT", "STEM_TLS_CLIENT_KEY"});
-      fails(server.url(), with_client(other()), 77, {"does not accept the certificate in STEM_TLS_CLIENT_CERT (" + other().client() + ")", "unknown ca"});
+      fails(server.url(), trusting(), 77,
+            {"asks for a client's certificate", "STEM_TLS_CLIENT_CERT", "STEM_TLS_CLIENT_KEY"});
+      fails(server.url(), with_client(other()), 77,
+            {"does not accept the certificate in STEM_TLS_CLIENT_CERT (" + other().client() + ")",
+             "unknown ca"});
     }
     // The role that is called like the certificate need not exist for the certificate to be right.
-    fails(server.url("localhost", {}, "stem-client@"), with_client(), 77, {"role \"stem-client\" does not exist"});
+    fails(server.url("localhost", {}, "stem-client@"), with_client(), 77,
+          {"role \"stem-client\" does not exist"});
     fails(server.url("localhost", {}, "somebody@"), with_client(), 77,
-          {"the user has to be 'stem-client'", "STEM_TLS_CLIENT_CERT (" + assets().client() + ")", "pg_ident.conf"});
+          {"the user has to be 'stem-client'", "STEM_TLS_CLIENT_CERT (" + assets().client() + ")",
+           "pg_ident.conf"});
   }
   // A password does not make up for a certificate.
   const TlsPostgres both(assets(), "hostssl all all all scram-sha-256 clientcert=verify-full");
-  fails(both.url("localhost", {}, "somebody:hunter2@"), with_client(), 77, {"refuses the user or the password", "the user has to be 'stem-client'"});
+  fails(both.url("localhost", {}, "somebody:hunter2@"), with_client(), 77,
+        {"refuses the user or the password", "the user has to be 'stem-client'"});
 }
 
 TEST_CASE("postgresql tls: a server without TLS, and a port that belongs to something else") {
@@ -162,10 +195,13 @@ TEST_CASE("postgresql tls: a server without TLS, and a port that belongs to some
   CHECK(asking(url + "?sslmode=disable", trusting()).status == 0);
   const int silent = free_port();
   const RedisServer redis({"--port", std::to_string(silent), "--bind", "127.0.0.1"});
-  fails("postgresql://stem@localhost:" + std::to_string(silent) + "/postgres?timeout=300ms", trusting(), 69, {"cannot reach PostgreSQL"});
+  fails("postgresql://stem@localhost:" + std::to_string(silent) + "/postgres?timeout=300ms", trusting(), 69,
+        {"cannot reach PostgreSQL"});
 }
 
-TEST_CASE("postgresql tls: files that are missing, open to others, or something else are told by variable and path when it is opened") {
+TEST_CASE(
+    "postgresql tls: files that are missing, open to others, or something else are told by variable and path "
+    "when it is opened") {
   const auto refused = [](const TlsConfig& config, int status, const std::vector<std::string>& parts) {
     is_not_opened("postgresql://localhost:1/jobs", config, status, parts);
   };
@@ -177,10 +213,13 @@ TEST_CASE("postgresql tls: files that are missing, open to others, or something 
   refused(config, 78, {"STEM_TLS_CA_CERT", "holds no certificate in PEM form"});
   config = with_client();
   config.client_key = other().client_key();
-  refused(config, 78, {"STEM_TLS_CLIENT_KEY (" + other().client_key() + ") is not the key of the certificate in STEM_TLS_CLIENT_CERT"});
+  refused(config, 78,
+          {"STEM_TLS_CLIENT_KEY (" + other().client_key() +
+           ") is not the key of the certificate in STEM_TLS_CLIENT_CERT"});
   config.client_key = assets().file("open.pem", content_of(assets().client_key()));
   chmod(config.client_key.c_str(), 0644);
-  refused(config, 78, {"STEM_TLS_CLIENT_KEY (" + config.client_key + ") is open to others than its owner", "chmod 0600"});
+  refused(config, 78,
+          {"STEM_TLS_CLIENT_KEY (" + config.client_key + ") is open to others than its owner", "chmod 0600"});
   chmod(config.client_key.c_str(), 0640);
   if (geteuid() == 0) {
     CHECK(error_of([&] { open_storage(config_of("postgresql://localhost:1/jobs", config)); }).status == 0);
@@ -189,7 +228,9 @@ TEST_CASE("postgresql tls: files that are missing, open to others, or something 
   refused(config, 78, {"is open to others than its owner"});
   // Who does not use TLS does not read them, either.
   config.ca_cert = "/nowhere/ca.pem";
-  CHECK(error_of([&] { open_storage(config_of("postgresql://localhost:1/jobs?sslmode=disable", config)); }).status == 0);
+  CHECK(error_of([&] {
+          open_storage(config_of("postgresql://localhost:1/jobs?sslmode=disable", config));
+        }).status == 0);
   CHECK(error_of([&] { open_storage(config_of("postgresql:///jobs?host=/tmp", config)); }).status == 0);
 }
 

@@ -20,10 +20,13 @@ using State = JobView::State;
 
 namespace {
 
-RedisAddress address(const std::string& url) { return RedisAddress::from(Url::parse(url)); }
+RedisAddress address(const std::string& url) {
+  return RedisAddress::from(Url::parse(url));
+}
 
 /// A client that says what it likes.
-std::vector<RedisReply> tell(const RedisServer& server, std::vector<RedisCommand> commands, const std::string& credentials = {}) {
+std::vector<RedisReply> tell(const RedisServer& server, std::vector<RedisCommand> commands,
+                             const std::string& credentials = {}) {
   RedisConnection connection(address(server.url({}, credentials)));
   std::vector<RedisReply> replies;
   for (const auto& command : commands) {
@@ -40,7 +43,8 @@ bool has_listener(const RedisServer& server) {
 }
 
 struct ServerRig : StorageRig {
-  explicit ServerRig(const RedisServer& server, const std::string& parameters = {}, const std::string& credentials = {})
+  explicit ServerRig(const RedisServer& server, const std::string& parameters = {},
+                     const std::string& credentials = {})
       : StorageRig(server.url(parameters, credentials)) {}
 };
 
@@ -88,10 +92,12 @@ TEST_CASE("redis: an address names host, port, database, user, password, socket 
 }
 
 TEST_CASE("redis: an address that means nothing is refused without repeating what may be a password") {
-  for (const auto* bad : {"redis://h:0", "redis://h:65536", "redis://h:hunter2", "redis://h/hunter2", "redis://h/-1", "redis://h/0/hunter2",
-                          "redis://[::1", "redis://[::1]hunter2", "redis://hunter2:@h", "redis://h?hunter2=1", "redis://h?timeout=hunter2",
-                          "redis://h?timeout=11s", "redis://h?timeout=0s", "redis://h?namespace=a:b", "redis://h?namespace=", "redis://h?db=1",
-                          "redis+socket://run/redis.sock", "redis+socket:///x?db=hunter2", "rediss://h:hunter2"}) {
+  for (const auto* bad :
+       {"redis://h:0", "redis://h:65536", "redis://h:hunter2", "redis://h/hunter2", "redis://h/-1",
+        "redis://h/0/hunter2", "redis://[::1", "redis://[::1]hunter2", "redis://hunter2:@h",
+        "redis://h?hunter2=1", "redis://h?timeout=hunter2", "redis://h?timeout=11s", "redis://h?timeout=0s",
+        "redis://h?namespace=a:b", "redis://h?namespace=", "redis://h?db=1", "redis+socket://run/redis.sock",
+        "redis+socket:///x?db=hunter2", "rediss://h:hunter2"}) {
     CAPTURE(bad);
     const auto failed = error_of([&] { address(bad); });
     CAPTURE(failed.message);
@@ -101,7 +107,8 @@ TEST_CASE("redis: an address that means nothing is refused without repeating wha
     CHECK(failed.says("hunter2") == repeats_a_name);
   }
   CHECK(error_of([&] { address("redis+socket:///" + std::string(120, 'x')); }).status == 0);
-  CHECK(error_of([&] { StorageRig("redis+socket:///" + std::string(120, 'x')).enqueue({"a"}); }).status == 78);
+  CHECK(error_of([&] { StorageRig("redis+socket:///" + std::string(120, 'x')).enqueue({"a"}); }).status ==
+        78);
 }
 
 TEST_CASE("redis: each refusal of the server has one message and its exit status") {
@@ -114,11 +121,14 @@ TEST_CASE("redis: each refusal of the server has one message and its exit status
            {"LOADING Redis is loading the dataset in memory", 69, "still loading"},
            {"MOVED 3999 127.0.0.1:6381", 78, "Redis Cluster"},
            {"OOM command not allowed when used memory > 'maxmemory'.", 73, "maxmemory"},
-           {"ERR Error running script (call to f_1): @user_script:3: -OOM command not allowed", 73, "maxmemory"},
+           {"ERR Error running script (call to f_1): @user_script:3: -OOM command not allowed", 73,
+            "maxmemory"},
            {"NOAUTH Authentication required.", 77, "asks for a password"},
-           {"WRONGPASS invalid username-password pair or user is disabled.", 77, "refuses the user or the password"},
+           {"WRONGPASS invalid username-password pair or user is disabled.", 77,
+            "refuses the user or the password"},
            {"NOPERM this user has no permissions", 77, "NOPERM"},
-           {"DENIED Redis is running in protected mode because protected mode is enabled", 77, "protected mode"},
+           {"DENIED Redis is running in protected mode because protected mode is enabled", 77,
+            "protected mode"},
            {"READONLY You can't write against a read only replica.", 69, "read-only replica"},
            {"MASTERDOWN Link with MASTER is down", 69, "lost its primary"},
            {"MISCONF Redis is configured to save RDB snapshots", 73, "disk"},
@@ -135,7 +145,9 @@ TEST_CASE("redis: each refusal of the server has one message and its exit status
   }
 }
 
-TEST_CASE("redis: a real server's refusals: password missing, wrong, right; no such database; out of memory; a replica") {
+TEST_CASE(
+    "redis: a real server's refusals: password missing, wrong, right; no such database; out of memory; a "
+    "replica") {
   const RedisServer server({"--requirepass", "hunter2"});
   const auto failure = [&](const std::string& credentials, const std::string& parameters = {}) {
     return error_of([&] { ServerRig(server, parameters, credentials).enqueue({"a"}); });
@@ -189,28 +201,64 @@ TEST_CASE("redis: a job lies in the stream of its priority under the fields of t
   job.visibility_timeout = 90s;
   rig.publish({job});
   const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
-  const auto replies = tell(RedisServer::shared(), {{"XRANGE", space + ":stream:mail:p7", "-", "+"}, {"EXISTS", space + ":stream:mail"}});
+  const auto replies = tell(RedisServer::shared(), {{"XRANGE", space + ":stream:mail:p7", "-", "+"},
+                                                    {"EXISTS", space + ":stream:mail"}});
   REQUIRE(replies[0]->size() == 1);
   const auto& words = (*replies[0])[0][1];
   std::map<std::string, std::string> fields;
-  for (std::size_t i = 0; i + 1 < words.size(); i += 2) fields[std::string(words[i].text)] = words[i + 1].text;
+  for (std::size_t i = 0; i + 1 < words.size(); i += 2)
+    fields[std::string(words[i].text)] = words[i + 1].text;
   CHECK(fields.at("since") == std::to_string(rig.clock.wall().time_since_epoch().count()));
   fields.erase("since");
-  CHECK(fields == std::map<std::string, std::string>{{"id", "a"}, {"name", "test.task"}, {"args", R"({"n":1})"}, {"headers", "{}"},
-                                                     {"enqueuedAt", format_time(rig.clock.wall())}, {"notBefore", ""}, {"priority", "7"},
-                                                     {"attempt", "0"}, {"maxRetries", "0"}, {"visibilityTimeout", "90000"},
-                                                     {"queue", "mail"}, {"meta", "{}"}});
+  CHECK(fields == std::map<std::string, std::string>{{"id", "a"},
+                                                     {"name", "test.task"},
+                                                     {"args", R"({"n":1})"},
+                                                     {"headers", "{}"},
+                                                     {"enqueuedAt", format_time(rig.clock.wall())},
+                                                     {"notBefore", ""},
+                                                     {"priority", "7"},
+                                                     {"attempt", "0"},
+                                                     {"maxRetries", "0"},
+                                                     {"visibilityTimeout", "90000"},
+                                                     {"queue", "mail"},
+                                                     {"meta", "{}"}});
   CHECK(replies[1]->number() == 0);
 }
 
-TEST_CASE("redis: jobs of producers of another make are run, retried and ended, ready ones and delayed ones") {
+TEST_CASE(
+    "redis: jobs of producers of another make are run, retried and ended, ready ones and delayed ones") {
   RedisRig rig;
   const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
   tell(RedisServer::shared(),
-       {{"XADD", space + ":stream:default", "*", "queue", "default", "name", "other.task", "id", "x1", "args", R"({ "a": 1.0 })", "headers",
-         "{}", "enqueuedAt", "2025-01-02T02:50:45.000Z", "notBefore", "", "priority", "0", "attempt", "2", "maxRetries", "3",
-         "visibilityTimeout", "60000", "meta", "{}"},
-        {"ZADD", space + ":delayed:default", "1735786245500", R"({"id":"x2","name":"other.task","args":{},"priority":4,"queue":"default"})"},
+       {{"XADD",
+         space + ":stream:default",
+         "*",
+         "queue",
+         "default",
+         "name",
+         "other.task",
+         "id",
+         "x1",
+         "args",
+         R"({ "a": 1.0 })",
+         "headers",
+         "{}",
+         "enqueuedAt",
+         "2025-01-02T02:50:45.000Z",
+         "notBefore",
+         "",
+         "priority",
+         "0",
+         "attempt",
+         "2",
+         "maxRetries",
+         "3",
+         "visibilityTimeout",
+         "60000",
+         "meta",
+         "{}"},
+        {"ZADD", space + ":delayed:default", "1735786245500",
+         R"({"id":"x2","name":"other.task","args":{},"priority":4,"queue":"default"})"},
         {"ZADD", space + ":delayed:default", "1735786245500", "no envelope"}});
   const auto first = rig.fetch_one();
   CHECK(first.id == "x1");
@@ -236,8 +284,9 @@ TEST_CASE("redis: an id whose job was ended by a worker of another make is free"
   const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
   rig.enqueue({"a"});
   const auto stream = space + ":stream:default", group = space + ":group:default";
-  const auto read = tell(RedisServer::shared(), {{"XGROUP", "CREATE", stream, group, "0"},
-                                                 {"XREADGROUP", "GROUP", group, "other", "STREAMS", stream, ">"}});
+  const auto read =
+      tell(RedisServer::shared(), {{"XGROUP", "CREATE", stream, group, "0"},
+                                   {"XREADGROUP", "GROUP", group, "other", "STREAMS", stream, ">"}});
   CHECK(rig.enqueue({"a"}) == 0);
   const std::string entry((*read[1])[0][1][0][0].text);
   tell(RedisServer::shared(), {{"XACK", stream, group, entry}});
@@ -245,13 +294,16 @@ TEST_CASE("redis: an id whose job was ended by a worker of another make is free"
   CHECK(rig.enqueue({"a"}) == 1);
 }
 
-TEST_CASE("redis: entries that have ended, but were left in their stream, are deleted by idle workers and by nobody run") {
+TEST_CASE(
+    "redis: entries that have ended, but were left in their stream, are deleted by idle workers and by "
+    "nobody run") {
   RedisRig rig;
   const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
   const auto stream = space + ":stream:default", group = space + ":group:default";
   rig.enqueue({"leased"});
   const auto leased = rig.fetch_one();
-  tell(RedisServer::shared(), {{"XADD", stream, "*", "id", "ended", "name", "test.task"}, {"XGROUP", "SETID", stream, group, "$"}});
+  tell(RedisServer::shared(),
+       {{"XADD", stream, "*", "id", "ended", "name", "test.task"}, {"XGROUP", "SETID", stream, group, "$"}});
   CHECK(rig.depth().ready == 1);  // cannot be told apart from one that waits, but by looking at each
   CHECK(rig.fetch().empty());
   CHECK(rig.depth().ready == 0);
@@ -284,7 +336,8 @@ TEST_CASE("redis: nothing is left under the namespace's keys when all jobs are d
   for (const auto& delivery : rig.fetch()) rig.settle(delivery, Ack{});
   rig.broker().purge(Ids{"dies"});
   const auto space = rig.config.broker_url.substr(rig.config.broker_url.find('=') + 1);
-  const auto replies = tell(RedisServer::shared(), {{"KEYS", space + ":*"}, {"XLEN", space + ":stream:default"}});
+  const auto replies =
+      tell(RedisServer::shared(), {{"KEYS", space + ":*"}, {"XLEN", space + ":stream:default"}});
   std::set<std::string> left;
   for (const auto* key : replies[0]->elements) left.emplace(key->text);
   CHECK(left == std::set<std::string>{space + ":queues", space + ":stream:default"});
@@ -321,9 +374,12 @@ TEST_CASE("redis: whoever waits before the server is there hears of jobs once it
   wait_for_the_first_start(server, rig, [&] { return has_listener(server); });
 }
 
-TEST_CASE("redis: a server that is killed and restarted under load loses no job and gives no result without its job") {
+TEST_CASE(
+    "redis: a server that is killed and restarted under load loses no job and gives no result without its "
+    "job") {
   RedisServer server(durable);
-  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=2s")), 500ms, {SIGKILL, SIGKILL, SIGKILL, SIGKILL});
+  const auto told = restart_under_load(server, StorageRig::config_of(server.url("timeout=2s")), 500ms,
+                                       {SIGKILL, SIGKILL, SIGKILL, SIGKILL});
   CHECK(told.failures > 0);
   CHECK(told.published.size() > 80);
   CHECK(told.recorded == told.published);

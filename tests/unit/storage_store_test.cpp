@@ -146,7 +146,8 @@ EVERY_STORE("store: a guarded write happens whole, or not at all where one guard
   Rig rig;
   auto& store = rig.store();
   store.put({{"lock", "mine", 5s}, {"revision", "1", {}}});
-  const StoreGuard lock{"lock", store.get("lock")->version}, revision{"revision", store.get("revision")->version};
+  const StoreGuard lock{"lock", store.get("lock")->version},
+      revision{"revision", store.get("revision")->version};
   const auto write = [&](const std::string& value, const std::vector<StoreGuard>& guards) {
     return store.put_guarded({{"a", value, {}}, {"b", value, {}}}, guards);
   };

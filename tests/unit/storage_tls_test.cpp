@@ -41,7 +41,8 @@ class Silent {
     name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof name;
     fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (::bind(fd_, reinterpret_cast<sockaddr*>(&name), size) != 0 || ::listen(fd_, 8) != 0) throw std::runtime_error("listen");
+    if (::bind(fd_, reinterpret_cast<sockaddr*>(&name), size) != 0 || ::listen(fd_, 8) != 0)
+      throw std::runtime_error("listen");
     ::getsockname(fd_, reinterpret_cast<sockaddr*>(&name), &size);
     port_ = ntohs(name.sin_port);
     thread_ = std::thread([this, greeting = std::move(greeting)] {
@@ -59,7 +60,9 @@ class Silent {
     thread_.join();
     ::close(fd_);
   }
-  std::string url(const std::string& rest) const { return "rediss://127.0.0.1:" + std::to_string(port_) + rest; }
+  std::string url(const std::string& rest) const {
+    return "rediss://127.0.0.1:" + std::to_string(port_) + rest;
+  }
 
  private:
   int fd_ = -1;
@@ -77,7 +80,8 @@ TEST_CASE("tls: a server is reached by each name in its certificate, and by noth
   Connection connection(redis.url(), trusting());
   REQUIRE(connection.connection->tls());
   CHECK(connection.connection->tls()->version() == "TLSv1.3");
-  CHECK(connection.connection->tls()->peer().names == std::vector<std::string>{"localhost", "127.0.0.1", "::1", "db.example"});
+  CHECK(connection.connection->tls()->peer().names ==
+        std::vector<std::string>{"localhost", "127.0.0.1", "::1", "db.example"});
   CHECK(connection.connection->tls()->peer().not_after > Clock::system().wall() + std::chrono::days{364});
 
   const TlsRedis older(assets(), "no", {"--tls-protocols", "TLSv1.2"});
@@ -99,8 +103,10 @@ TEST_CASE("tls: long commands and long replies come through whole, in pieces") {
 TEST_CASE("tls: an authority that is not trusted, ours named or the system's") {
   const TlsRedis redis(assets());
   const TlsAssets other;
-  fails(redis.url(), trusting(other.ca()), 78, {"authority that is not trusted", "STEM_TLS_CA_CERT (" + other.ca() + ")"});
-  fails(redis.url(), TlsConfig{}, 78, {"STEM_TLS_CA_CERT is not set, so the system's authorities are trusted"});
+  fails(redis.url(), trusting(other.ca()), 78,
+        {"authority that is not trusted", "STEM_TLS_CA_CERT (" + other.ca() + ")"});
+  fails(redis.url(), TlsConfig{}, 78,
+        {"STEM_TLS_CA_CERT is not set, so the system's authorities are trusted"});
   // A client's certificate alone leaves it at the system's authorities; here they are ours.
   setenv("SSL_CERT_FILE", assets().ca().c_str(), 1);
   auto config = with_client();
@@ -109,7 +115,8 @@ TEST_CASE("tls: an authority that is not trusted, ours named or the system's") {
   unsetenv("SSL_CERT_FILE");
 }
 
-TEST_CASE("tls: a certificate for another host, expired, not valid yet, or of an authority that has expired") {
+TEST_CASE(
+    "tls: a certificate for another host, expired, not valid yet, or of an authority that has expired") {
   const TlsAssets foreign("--host db.example --host 10.9.8.7");
   const TlsRedis elsewhere(foreign);
   fails(elsewhere.url("localhost"), trusting(foreign.ca()), 78,
@@ -120,10 +127,15 @@ TEST_CASE("tls: a certificate for another host, expired, not valid yet, or of an
   own.issue("old", "20200101000000Z", "20200201000000Z");
   own.issue("young", "20980101000000Z", "20980201000000Z");
   own.issue("aged", "20200101000000Z", "20980101000000Z", "20210101000000Z");
-  const TlsRedis old(own, "no", {}, "old", "old-ca.pem"), young(own, "no", {}, "young", "young-ca.pem"), aged(own, "no", {}, "aged", "aged-ca.pem");
-  fails(old.url(), trusting(own.path("old-ca.pem")), 69, {"its certificate 'localhost' expired at 2020-02-01T00:00:00.000Z", "renew", "STEM_TLS_ALLOW_INSECURE"});
-  fails(young.url(), trusting(own.path("young-ca.pem")), 69, {"not valid before 2098-01-01T00:00:00.000Z", "clock", "STEM_TLS_ALLOW_INSECURE"});
-  fails(aged.url(), trusting(own.path("aged-ca.pem")), 69, {"the authority 'Aged authority'", "expired at 2021-01-01", "STEM_TLS_CA_CERT"});
+  const TlsRedis old(own, "no", {}, "old", "old-ca.pem"), young(own, "no", {}, "young", "young-ca.pem"),
+      aged(own, "no", {}, "aged", "aged-ca.pem");
+  fails(old.url(), trusting(own.path("old-ca.pem")), 69,
+        {"its certificate 'localhost' expired at 2020-02-01T00:00:00.000Z", "renew",
+         "STEM_TLS_ALLOW_INSECURE"});
+  fails(young.url(), trusting(own.path("young-ca.pem")), 69,
+        {"not valid before 2098-01-01T00:00:00.000Z", "clock", "STEM_TLS_ALLOW_INSECURE"});
+  fails(aged.url(), trusting(own.path("aged-ca.pem")), 69,
+        {"the authority 'Aged authority'", "expired at 2021-01-01", "STEM_TLS_CA_CERT"});
 }
 
 TEST_CASE("tls: STEM_TLS_ALLOW_INSECURE takes any server, and is warned of") {
@@ -137,15 +149,19 @@ TEST_CASE("tls: STEM_TLS_ALLOW_INSECURE takes any server, and is warned of") {
   CHECK(tls_warnings({}).empty());
 }
 
-TEST_CASE("tls: a server that asks for a client's certificate gets it; one without, or with another's, is told") {
+TEST_CASE(
+    "tls: a server that asks for a client's certificate gets it; one without, or with another's, is told") {
   const TlsAssets other;
   for (const auto* protocol : {"TLSv1.3", "TLSv1.2"}) {
     CAPTURE(protocol);
     const TlsRedis redis(assets(), "yes", {"--tls-protocols", protocol});
     CHECK(asking(redis.url(), with_client()).status == 0);
     for (int i = 0; i < 5; ++i) {  // whether we still write when it hangs up is a matter of chance
-      fails(redis.url(), trusting(), 77, {"asks for a client's certificate", "STEM_TLS_CLIENT_CERT", "STEM_TLS_CLIENT_KEY"});
-      fails(redis.url(), with_client(other), 77, {"does not accept the certificate in STEM_TLS_CLIENT_CERT (" + other.client() + ")", "unknown ca"});
+      fails(redis.url(), trusting(), 77,
+            {"asks for a client's certificate", "STEM_TLS_CLIENT_CERT", "STEM_TLS_CLIENT_KEY"});
+      fails(
+          redis.url(), with_client(other), 77,
+          {"does not accept the certificate in STEM_TLS_CLIENT_CERT (" + other.client() + ")", "unknown ca"});
     }
   }
 }
@@ -156,13 +172,15 @@ TEST_CASE("tls: a server without TLS behind rediss://, and one with it behind re
   const int port = free_port();
   const RedisServer open({"--port", std::to_string(port), "--bind", "127.0.0.1"});
   const auto began = std::chrono::steady_clock::now();
-  fails("rediss://localhost:" + std::to_string(port), trusting(), 78, {"does not speak TLS at that port", "redis://", "STEM_BROKER_URL"});
+  fails("rediss://localhost:" + std::to_string(port), trusting(), 78,
+        {"does not speak TLS at that port", "redis://", "STEM_BROKER_URL"});
   CHECK(std::chrono::steady_clock::now() - began < 4500ms);  // not the 5 s after which nobody waits any more
   const Silent web("HTTP/1.1 400 Bad Request\r\n\r\n");
   fails(web.url(""), trusting(), 78, {"does not speak TLS"});
 
   const TlsRedis secure(assets());
-  fails("redis://localhost:" + std::to_string(secure.port()), trusting(), 78, {"speaks TLS at that port", "rediss://", "STEM_BROKER_URL"});
+  fails("redis://localhost:" + std::to_string(secure.port()), trusting(), 78,
+        {"speaks TLS at that port", "rediss://", "STEM_BROKER_URL"});
 }
 
 TEST_CASE("tls: a handshake that goes nowhere ends in time") {
@@ -173,7 +191,9 @@ TEST_CASE("tls: a handshake that goes nowhere ends in time") {
   CHECK(std::chrono::steady_clock::now() - began < 5s);
 }
 
-TEST_CASE("tls: files that are missing, locked, or something else are told by variable and path when they are opened") {
+TEST_CASE(
+    "tls: files that are missing, locked, or something else are told by variable and path when they are "
+    "opened") {
   const TlsAssets other;
   const auto refused = [](const TlsConfig& config, int status, const std::vector<std::string>& parts) {
     is_not_opened("rediss://localhost:1", config, status, parts);
@@ -193,11 +213,14 @@ TEST_CASE("tls: files that are missing, locked, or something else are told by va
   config.client_key = assets().path("text.pem");
   refused(config, 78, {"STEM_TLS_CLIENT_KEY", "holds no private key in PEM form"});
   config.client_key = other.client_key();
-  refused(config, 78, {"STEM_TLS_CLIENT_KEY (" + other.client_key() + ") is not the key of the certificate in STEM_TLS_CLIENT_CERT"});
+  refused(config, 78,
+          {"STEM_TLS_CLIENT_KEY (" + other.client_key() +
+           ") is not the key of the certificate in STEM_TLS_CLIENT_CERT"});
   TlsAssets::shell("openssl genrsa -out '" + assets().path("rsa.pem") + "' 2048 2>/dev/null");
   config.client_key = assets().path("rsa.pem");
   refused(config, 78, {"is not the key of the certificate"});
-  TlsAssets::shell("openssl pkey -in '" + assets().client_key() + "' -aes256 -passout pass:x -out '" + assets().path("locked.pem") + "'");
+  TlsAssets::shell("openssl pkey -in '" + assets().client_key() + "' -aes256 -passout pass:x -out '" +
+                   assets().path("locked.pem") + "'");
   config.client_key = assets().path("locked.pem");
   refused(config, 78, {"STEM_TLS_CLIENT_KEY", "passphrase"});
   if (geteuid() != 0) {
@@ -224,13 +247,15 @@ TEST_CASE("tls: a key that everybody can read is warned of") {
 
 TEST_CASE("tls: renewed files are used by the next connection, and half-renewed ones are not") {
   const TlsAssets old, fresh, mine;
-  for (const auto* name : {"ca.pem", "client.pem", "client-key.pem"}) mine.file(name, content_of(old.path(name)));
+  for (const auto* name : {"ca.pem", "client.pem", "client-key.pem"})
+    mine.file(name, content_of(old.path(name)));
   auto config = with_client(mine);
   config.ca_cert = mine.ca();
   const auto context = std::make_shared<TlsContext>(config);
   const auto first = context->current();
   CHECK(context->current() == first);
-  mine.file("client.pem", content_of(fresh.client()) + "\n");  // another size: the clock of a file system is coarse
+  mine.file("client.pem",
+            content_of(fresh.client()) + "\n");  // another size: the clock of a file system is coarse
   CHECK(context->current() == first);
   mine.file("client-key.pem", content_of(fresh.client_key()) + "\n");
   CHECK(context->current() != first);
@@ -266,14 +291,22 @@ TEST_CASE("tls: STEM_TLS_* become libpq's parameters, and what the address says 
   CHECK(postgres_tls(config, {{"sslrootcert", "/other"}}, "/system") == Options{{"sslmode", "verify-full"}});
   config.client_cert = "/cert";
   config.client_key = "/key";
-  CHECK(postgres_tls(config, {}, "/system") == Options{{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}, {"sslcert", "/cert"}, {"sslkey", "/key"}});
-  CHECK(postgres_tls(config, {{"sslkey", "/mine"}}, "/system") == Options{{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}});
+  CHECK(
+      postgres_tls(config, {}, "/system") ==
+      Options{{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}, {"sslcert", "/cert"}, {"sslkey", "/key"}});
+  CHECK(postgres_tls(config, {{"sslkey", "/mine"}}, "/system") ==
+        Options{{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}});
   // A pair alone leaves it at the system's authorities.
   config.ca_cert.clear();
-  CHECK(postgres_tls(config, {}, "/system") == Options{{"sslmode", "verify-full"}, {"sslrootcert", "/system"}, {"sslcert", "/cert"}, {"sslkey", "/key"}});
+  CHECK(postgres_tls(config, {}, "/system") == Options{{"sslmode", "verify-full"},
+                                                       {"sslrootcert", "/system"},
+                                                       {"sslcert", "/cert"},
+                                                       {"sslkey", "/key"}});
   config = {};
   config.allow_insecure = true;
   CHECK(postgres_tls(config, {}, "/system").at("sslmode") == "require");
-  CHECK(postgres_tls(config, {{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}}, "/system").at("sslmode") == "require");
-  CHECK_FALSE(std::filesystem::exists(postgres_tls(config, {{"sslrootcert", "/ca"}}, "/system").at("sslrootcert")));
+  CHECK(postgres_tls(config, {{"sslmode", "verify-full"}, {"sslrootcert", "/ca"}}, "/system").at("sslmode") ==
+        "require");
+  CHECK_FALSE(
+      std::filesystem::exists(postgres_tls(config, {{"sslrootcert", "/ca"}}, "/system").at("sslrootcert")));
 }

@@ -55,8 +55,8 @@ TEST_CASE("node options: they come back from what is written, whatever is in the
 TEST_CASE("node options: the worker's arguments") {
   CHECK(worker_arguments(everything()) ==
         std::vector<std::string>{"--command", "dart run bin/worker.dart", "--queue", "mail", "--queue",
-                                 "slow", "--broadcast", "caches", "--concurrency", "4", "--logfile", "/var/log/stem/%n%I.log",
-                                 "--workdir", "/srv/%n", "--private"});
+                                 "slow", "--broadcast", "caches", "--concurrency", "4", "--logfile",
+                                 "/var/log/stem/%n%I.log", "--workdir", "/srv/%n", "--private"});
 }
 
 TEST_CASE("node options: what can be no argument is refused by name") {

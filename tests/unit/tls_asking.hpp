@@ -50,23 +50,27 @@ inline void is_told(const Failed& failed, int status, const std::vector<std::str
   }
 }
 
-inline void fails(const std::string& url, const stem::TlsConfig& tls, int status, const std::vector<std::string>& parts) {
+inline void fails(const std::string& url, const stem::TlsConfig& tls, int status,
+                  const std::vector<std::string>& parts) {
   is_told(asking(url, tls), status, parts);
 }
 
 /// Before anything is asked of it.
-inline void is_not_opened(const std::string& url, const stem::TlsConfig& tls, int status, const std::vector<std::string>& parts) {
+inline void is_not_opened(const std::string& url, const stem::TlsConfig& tls, int status,
+                          const std::vector<std::string>& parts) {
   is_told(error_of([&] { stem::open_storage(config_of(url, tls)); }), status, parts);
 }
 
 /// A server that becomes another one, which is not trusted, while it is in use.
-inline void outlives_a_change(const std::string& url, const stem::TlsConfig& tls, const std::function<void()>& change) {
+inline void outlives_a_change(const std::string& url, const stem::TlsConfig& tls,
+                              const std::function<void()>& change) {
   const auto storage = stem::open_storage(config_of(url, tls));
   storage.broker->depths();
   change();
   Failed failed;
   // The connection that was open is noticed to be gone by the first call or the second.
-  for (int i = 0; i < 3 && !failed.says("not trusted"); ++i) failed = error_of([&] { storage.broker->depths(); });
+  for (int i = 0; i < 3 && !failed.says("not trusted"); ++i)
+    failed = error_of([&] { storage.broker->depths(); });
   is_told(failed, 69, {"authority that is not trusted"});
 }
 

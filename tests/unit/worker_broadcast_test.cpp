@@ -205,7 +205,8 @@ TEST_CASE("broadcast jobs: a channel that the routing file does not know is a mi
   rig.config.broadcasts = {"cache"};
   const auto failed = error_of([&] { engine_options(rig.config); });
   CHECK(failed.status == 78);
-  CHECK(failed.message.find("listen on 'cache', which is not among `broadcasts` of " + rig.config.routing_file) != std::string::npos);
+  CHECK(failed.message.find("listen on 'cache', which is not among `broadcasts` of " +
+                            rig.config.routing_file) != std::string::npos);
   rig.config.routing_file.clear();
   CHECK(engine_options(rig.config).broadcasts == Names{"cache"});
 }

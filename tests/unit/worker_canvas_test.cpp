@@ -26,7 +26,9 @@ std::vector<Job> numbered(const std::string& task, int count) {
   return jobs;
 }
 
-int number(const TaskContext& job) { return job.args().at("n").get<int>(); }
+int number(const TaskContext& job) {
+  return job.args().at("n").get<int>();
+}
 
 }  // namespace
 
@@ -48,7 +50,8 @@ EVERYWHERE("chain: each link begins after the one before, and reads its result")
   CHECK(plant.storage().broker->depths().empty());
 }
 
-EVERYWHERE("chain: when a link fails, the rest is cancelled and says why, and what was to follow a failure does") {
+EVERYWHERE(
+    "chain: when a link fails, the rest is cancelled and says why, and what was to follow a failure does") {
   Plant<Place> plant;
   std::atomic<int> ran{0};
   std::string told;
@@ -68,7 +71,8 @@ EVERYWHERE("chain: when a link fails, the rest is cancelled and says why, and wh
   const auto last = plant.end_of(chain.links[3]);
   CHECK(last.state == TaskState::cancelled);
   CHECK(last.failure->type == "chain-broken");
-  CHECK(last.failure->message == "job the-one, which it was to follow, has not succeeded: dead: no such page");
+  CHECK(last.failure->message ==
+        "job the-one, which it was to follow, has not succeeded: dead: no such page");
   CHECK(plant.end_of(chain.links[2]).state == TaskState::cancelled);
   CHECK(plant.end_of("tell-it").state == TaskState::succeeded);
   CHECK(told == "the-one no such page");
@@ -82,7 +86,9 @@ EVERYWHERE("chain: what a link is to read waits for it as long as the link does"
   later.options.delay = 240h;
   const auto chain = plant.stem().enqueue(Chain{{{"t"}, later, {"t"}}});
   const auto store = plant.storage().results;
-  const auto left = [&](const std::string& key) { return *store->get(key)->expires - Clock::system().wall(); };
+  const auto left = [&](const std::string& key) {
+    return *store->get(key)->expires - Clock::system().wall();
+  };
   CHECK(left(result_key(chain.links[1])) > 400h);
   CHECK(left(result_key(chain.links[2])) > 400h);
   plant.work();
@@ -116,8 +122,11 @@ EVERYWHERE("canvas: jobs with ids of their own are enqueued each time the canvas
     CHECK(plant.end_of("load-main").value == night);
     CHECK(plant.end_of("sum-main").value == 2);
     CHECK(plant.end_of("after-main").state == TaskState::cancelled);
-    Plant<Place>::wait_until([&] { return plant.storage().broker->depths().empty() || plant.storage().broker->depths().at(0).ready == 0; });
-    for (const auto* id : {"load-main", "sum-main", "tell-main"}) Plant<Place>::wait_until([&] { return !plant.storage().broker->find(id); });
+    Plant<Place>::wait_until([&] {
+      return plant.storage().broker->depths().empty() || plant.storage().broker->depths().at(0).ready == 0;
+    });
+    for (const auto* id : {"load-main", "sum-main", "tell-main"})
+      Plant<Place>::wait_until([&] { return !plant.storage().broker->find(id); });
   }
 }
 
@@ -132,10 +141,12 @@ EVERYWHERE("chain: a dead link that is replayed goes on with the rest") {
   const auto chain = plant.stem().enqueue(Chain{{{"step"}, {"last"}}});
   plant.work();
   CHECK(plant.end_of(chain.links[1]).state == TaskState::cancelled);
-  Plant<Place>::wait_until([&] { return plant.storage().broker->find(chain.links[0])->state == JobView::State::dead; });
+  Plant<Place>::wait_until(
+      [&] { return plant.storage().broker->find(chain.links[0])->state == JobView::State::dead; });
   mended = true;
   CHECK(plant.storage().broker->replay(std::vector{chain.links[0]}) == 1);
-  Plant<Place>::wait_until([&] { return plant.stem().result(chain.links[1])->state == TaskState::succeeded; });
+  Plant<Place>::wait_until(
+      [&] { return plant.stem().result(chain.links[1])->state == TaskState::succeeded; });
   CHECK(plant.stem().result(chain.links[1])->value == 3);
 }
 
@@ -205,8 +216,10 @@ EVERYWHERE("chord: the callback is run once, when all members have succeeded, an
   CHECK(plant.end_of(chord.callback).value == 71820100);
   CHECK(plant.end_of(chord.id).state == TaskState::succeeded);
   // What the callback has read is thrown away.
-  Plant<Place>::wait_until([&] { return plant.storage().results->list(canvas_member_key(chord.id), 10).empty(); });
-  Plant<Place>::wait_until([&] { return plant.storage().broker->depths().empty(); });  // the job behind it, too
+  Plant<Place>::wait_until(
+      [&] { return plant.storage().results->list(canvas_member_key(chord.id), 10).empty(); });
+  Plant<Place>::wait_until(
+      [&] { return plant.storage().broker->depths().empty(); });  // the job behind it, too
   plant.rest();
   CHECK(called == 1);
 }
@@ -232,14 +245,17 @@ EVERYWHERE("chord: with a failed member the callback is not run, and its record 
   const auto end = plant.end_of(chord.callback);
   CHECK(end.state == TaskState::failed);
   CHECK(end.failure->type == "chord-broken");
-  CHECK(end.failure->message == "1 of the 5 members of " + chord.id + " have not succeeded, such as three: std::runtime_error: no page 3");
+  CHECK(end.failure->message == "1 of the 5 members of " + chord.id +
+                                    " have not succeeded, such as three: std::runtime_error: no page 3");
   CHECK(plant.end_of("tell-it").value == "chord-broken");
   CHECK(plant.end_of("never").state == TaskState::cancelled);
   CHECK(plant.end_of(chord.id).state == TaskState::failed);
   CHECK(called == 0);
 }
 
-TEST_CASE("chord: members that ignore their results give null, and a short record keeps nothing from the callback") {
+TEST_CASE(
+    "chord: members that ignore their results give null, and a short record keeps nothing from the "
+    "callback") {
   Plant<MemoryPlace> plant;
   plant.tasks.add("mute", [](TaskContext&) { return 5; }, {.ignore_result = true});
   plant.tasks.add("brief", [](TaskContext&) { return 6; }, {.result_ttl = 1ms});
@@ -278,7 +294,8 @@ TEST_CASE("canvas: what cannot be part of it is refused before anything is enque
 TEST_CASE("canvas: nothing that goes to everyone is part of it") {
   Plant<MemoryPlace> plant;
   TempDir dir;
-  std::ofstream(dir / "routing.yaml") << "broadcasts: {news: {}}\nroutes:\n  - {match: {task: 'news.*'}, target: {type: broadcast, name: news}}\n";
+  std::ofstream(dir / "routing.yaml") << "broadcasts: {news: {}}\nroutes:\n  - {match: {task: 'news.*'}, "
+                                         "target: {type: broadcast, name: news}}\n";
   plant.config.routing_file = dir / "routing.yaml";
   auto& stem = plant.stem();
   CHECK(error_of([&] { stem.enqueue(Group{{{"news.tell"}}}); }).says("broadcast channel news"));
@@ -294,7 +311,9 @@ TEST_CASE("canvas: where jobs are signed, all of it is, and a worker that can on
   Plant<SqlitePlace> plant;
   auto signing = plant.config;
   signing.signing.algorithm = "ed25519";
-  signing.signing.public_keys = {{"k", "\x03\xa1\x07\xbf\xf3\xce\x10\xbe\x1d\x70\xdd\x18\xe7\x4b\xc0\x99\x67\xe4\xd6\x30\x9b\xa5\x0d\x5f\x1d\xdc\x86\x64\x12\x55\x31\xb8"}};
+  signing.signing.public_keys = {{"k",
+                                  "\x03\xa1\x07\xbf\xf3\xce\x10\xbe\x1d\x70\xdd\x18\xe7\x4b\xc0\x99\x67\xe4"
+                                  "\xd6\x30\x9b\xa5\x0d\x5f\x1d\xdc\x86\x64\x12\x55\x31\xb8"}};
   std::string seed;
   for (char c = 0; c < 32; ++c) seed += c;
   signing.signing.private_keys = {{"k", seed}};
@@ -358,15 +377,21 @@ TEST_CASE("canvas: books that cannot be read, or are gone, keep the worker from 
   // A callback whose members' results are gone, and a link whose predecessor's is.
   plant.rest();
   const auto chord = plant.stem().enqueue(Chord{numbered("t", 2), {"sum"}});
-  const auto callback = envelope_from_wire(canvas_root_from_wire(store->get(canvas_root_key(chord.id))->value).callback);
+  const auto callback =
+      envelope_from_wire(canvas_root_from_wire(store->get(canvas_root_key(chord.id))->value).callback);
   const auto second = plant.stem().enqueue(Chain{{{"t"}, {"t"}}});
-  const auto link = canvas_part(envelope_from_wire(plant.storage().broker->find(second.links[0])->wire))->then.front();
+  const auto link =
+      canvas_part(envelope_from_wire(plant.storage().broker->find(second.links[0])->wire))->then.front();
   plant.storage().broker->publish(std::vector{callback, link});
   for (const auto& id : {callback.id, link.id}) store->erase(result_key(id));
   plant.config.queues = {"nothing"};
   auto only = plant.storage().broker->fetch({{"default"}, 100, 30s, "by-hand"});
   std::vector<Settlement> settlements;
-  for (const auto& one : only) settlements.push_back({one.receipt, one.id == callback.id || one.id == link.id ? Disposition{Release{}} : Disposition{Ack{}}, {}});
+  for (const auto& one : only)
+    settlements.push_back(
+        {one.receipt,
+         one.id == callback.id || one.id == link.id ? Disposition{Release{}} : Disposition{Ack{}},
+         {}});
   plant.storage().broker->settle(settlements);
   plant.config.queues.clear();
   plant.work();
@@ -377,7 +402,8 @@ TEST_CASE("canvas: books that cannot be read, or are gone, keep the worker from 
   // Nor is one that is torn waited for.
   plant.rest();
   const auto last = plant.stem().enqueue(Chain{{{"t"}, {"t"}}});
-  const auto torn_link = canvas_part(envelope_from_wire(plant.storage().broker->find(last.links[0])->wire))->then.front();
+  const auto torn_link =
+      canvas_part(envelope_from_wire(plant.storage().broker->find(last.links[0])->wire))->then.front();
   store->put({{canvas_input_key(torn_link.id), canvas_mark(true, torn_link, "{"), 1h}});
   plant.storage().broker->publish(std::vector{torn_link});
   store->erase(result_key(torn_link.id));
@@ -400,8 +426,8 @@ TEST_CASE("canvas: a follower that the broker refuses is told, and the worker go
 }
 
 EVERYWHERE("canvas: whenever workers are killed, each callback and each follower is run once") {
-  // Members run on workers that are killed; what they enqueue on one that is not, so that it runs more often only if it was
-  // enqueued more often.
+  // Members run on workers that are killed; what they enqueue on one that is not, so that it runs more often
+  // only if it was enqueued more often.
   Plant<Place> plant;
   if (plant.place.broker.starts_with("memory:")) return;
   plant.config.lease = 600ms;
@@ -517,7 +543,9 @@ EVERYWHERE("canvas: what a worker did that died before it settled is done again,
       }
       jobs.push_back(std::make_unique<LeasedJob>(delivery));
       jobs.back()->canvas = std::make_unique<const CanvasPart>(*canvas_part(envelope));
-      unsettled.add(*jobs.back(), settle_outcome(delivery, envelope, {}, Done{round}, {{}, Clock::system().wall()}, rules, 0), {});
+      unsettled.add(
+          *jobs.back(),
+          settle_outcome(delivery, envelope, {}, Done{round}, {{}, Clock::system().wall()}, rules, 0), {});
       releases.push_back({delivery.receipt, Release{}, {}});
     }
     book.enter(unsettled);

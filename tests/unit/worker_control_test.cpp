@@ -20,7 +20,12 @@ Names nodes_of(const std::vector<FleetAnswer>& answers, Kind kind = Kind::done) 
 
 ControlRequest request(const std::string& type, Json payload = Json::object()) {
   const auto now = Clock::system().wall();
-  return {.id = new_id(now), .type = type, .targets = {}, .payload = std::move(payload), .issued = now, .expires = now + 60s};
+  return {.id = new_id(now),
+          .type = type,
+          .targets = {},
+          .payload = std::move(payload),
+          .issued = now,
+          .expires = now + 60s};
 }
 
 SigningConfig hmac(const std::string& key) {
@@ -48,11 +53,13 @@ EVERY_PLACE("control: a ping is answered by all who live, and over as soon as th
   CHECK(nodes_of(some, Kind::absent) == Names{"nobody"});
 }
 
-EVERY_PLACE("control: who lives by its heartbeat and does not answer is silent after the time, who ended is told") {
+EVERY_PLACE(
+    "control: who lives by its heartbeat and does not answer is silent after the time, who ended is told") {
   Rig<Place> rig;
   rig.start("a");
   const auto now = Clock::system().wall();
-  Heartbeat ghost{.node = "ghost", .host = "far", .at = now, .interval = 60s}, leaving{.node = "leaving", .host = "far", .at = now, .interval = 300ms};
+  Heartbeat ghost{.node = "ghost", .host = "far", .at = now, .interval = 60s},
+      leaving{.node = "leaving", .host = "far", .at = now, .interval = 300ms};
   rig.fleet().results().put({heartbeat_record(ghost), heartbeat_record(leaving)});
   const auto all = rig.fleet().ask("ping", Json::object(), {}, 3s);
   CHECK(nodes_of(all) == Names{"a"});
@@ -80,14 +87,18 @@ EVERY_PLACE("control: a heartbeat is there before anything else, is renewed, and
   CHECK_FALSE(first[0].stale(Clock::system().wall()));
   CHECK(first[0].stale(first[0].at + 3s));
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (fleet.alive().at(0).at == first[0].at && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(10ms);
+  while (fleet.alive().at(0).at == first[0].at && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(10ms);
   CHECK(fleet.alive().at(0).at > first[0].at);
   engine.quiet();
-  while (!fleet.alive().empty() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
+  while (!fleet.alive().empty() && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(5ms);
   CHECK(fleet.alive().empty());
 }
 
-EVERY_PLACE("control: heartbeats and stats tell what became of the jobs of each task and queue, and how long they took") {
+EVERY_PLACE(
+    "control: heartbeats and stats tell what became of the jobs of each task and queue, and how long they "
+    "took") {
   Rig<Place> rig;
   rig.tasks.add("nap", [](TaskContext&) { std::this_thread::sleep_for(20ms); });
   rig.tasks.add("fail", [](TaskContext&) -> Outcome { return Dead{"no"}; });
@@ -102,8 +113,10 @@ EVERY_PLACE("control: heartbeats and stats tell what became of the jobs of each 
   do {
     stats = fleet.ask("stats", Json::object(), {}, patience).at(0).payload;
   } while (stats.at("failed") != 2 && std::chrono::steady_clock::now() < deadline);
-  CHECK(stats.at("perQueue").at("default") == Json{{"done", 2}, {"failed", 0}, {"retried", 0}, {"cancelled", 0}});
-  CHECK(stats.at("perQueue").at("mail") == Json{{"done", 0}, {"failed", 2}, {"retried", 0}, {"cancelled", 0}});
+  CHECK(stats.at("perQueue").at("default") ==
+        Json{{"done", 2}, {"failed", 0}, {"retried", 0}, {"cancelled", 0}});
+  CHECK(stats.at("perQueue").at("mail") ==
+        Json{{"done", 0}, {"failed", 2}, {"retried", 0}, {"cancelled", 0}});
   REQUIRE(stats.at("perTask").size() == 2);  // what is not registered is no task of this worker
   const auto& nap = stats.at("perTask").at(0);
   CHECK(nap.at("task") == "nap");
@@ -115,7 +128,8 @@ EVERY_PLACE("control: heartbeats and stats tell what became of the jobs of each 
   CHECK(stats.at("perTask").at(1).at("failed") == 1);
 }
 
-EVERY_PLACE("control: while somebody looks on, heartbeats come more often, with what has come since the last") {
+EVERY_PLACE(
+    "control: while somebody looks on, heartbeats come more often, with what has come since the last") {
   Rig<Place> rig;
   rig.config.heartbeat = 60s;
   rig.start("a");
@@ -123,7 +137,8 @@ EVERY_PLACE("control: while somebody looks on, heartbeats come more often, with 
   const auto deadline = std::chrono::steady_clock::now() + patience;
   const auto next = [&] {
     const auto before = fleet.alive().at(0).at;
-    while (fleet.alive().at(0).at == before && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
+    while (fleet.alive().at(0).at == before && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::sleep_for(5ms);
     REQUIRE(std::chrono::steady_clock::now() < deadline);
     return fleet.alive().at(0);
   };
@@ -133,7 +148,7 @@ EVERY_PLACE("control: while somebody looks on, heartbeats come more often, with 
   int done = 0;
   while (done == 0) {
     const auto beat = next();
-    CHECK(beat.interval == 60s);  // so it lives as long as before
+    CHECK(beat.interval == 60s);                     // so it lives as long as before
     CHECK(beat.facts.at("recent").at("ms") >= 240);  // not more often than that, whatever is asked for
     done += beat.facts.at("recent").value("completed", 0);
   }
@@ -178,7 +193,9 @@ EVERY_PLACE("control: what a worker has leased ahead is cancelled at once, what 
   CHECK(rig.end_of(running).state == TaskState::succeeded);
 }
 
-EVERY_PLACE("control: revoke with terminate reaches a running handler through its context, and the job is not tried again") {
+EVERY_PLACE(
+    "control: revoke with terminate reaches a running handler through its context, and the job is not tried "
+    "again") {
   Rig<Place> rig;
   auto& engine = rig.start("a");
   const auto id = rig.enqueue("gate");
@@ -208,7 +225,9 @@ EVERY_PLACE("control: a revocation that has expired does not hold") {
   CHECK(rig.end_of("later-1").state == TaskState::succeeded);
 }
 
-EVERY_PLACE("control: from a paused queue nothing is taken, also by a worker that starts later, until it is resumed") {
+EVERY_PLACE(
+    "control: from a paused queue nothing is taken, also by a worker that starts later, until it is "
+    "resumed") {
   Rig<Place> rig;
   auto& engine = rig.start("a", {"mail", "default"});
   const auto all = rig.pause("mail");
@@ -234,9 +253,12 @@ EVERY_PLACE("control: a queue may be paused for one node, and is resumed for it 
   Rig<Place> rig;
   auto& a = rig.start("a");
   auto& b = rig.start("b");
-  const auto tell = [&](const char* what, const Names& nodes) { CHECK(nodes_of(rig.fleet().ask(what, {{"queues", {"default"}}}, nodes, patience)) != Names{}); };
+  const auto tell = [&](const char* what, const Names& nodes) {
+    CHECK(nodes_of(rig.fleet().ask(what, {{"queues", {"default"}}}, nodes, patience)) != Names{});
+  };
   const auto pause = [&](const std::string& node) {
-    rig.fleet().orders().pause({{.queue = "default", .node = node, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
+    rig.fleet().orders().pause(
+        {{.queue = "default", .node = node, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
     tell("queue_pause", {});
   };
   pause("a");
@@ -266,7 +288,8 @@ EVERY_PLACE("control: what was leased ahead from a queue that is paused then is 
   rig.pause("default");
   const auto broker = open_storage(rig.config).broker;
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (broker->find(waiting)->state != JobView::State::ready && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(1ms);
+  while (broker->find(waiting)->state != JobView::State::ready && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(1ms);
   CHECK(broker->find(waiting)->state == JobView::State::ready);
   rig.gate.release();
   rig.resume("default");
@@ -311,11 +334,14 @@ EVERY_PLACE("control: what was said before a worker listens is not obeyed") {
   CHECK_FALSE(engine.told_to_end());
 }
 
-EVERY_PLACE("control: what is malformed, expired, for others or said elsewhere is not obeyed, and harms nobody") {
+EVERY_PLACE(
+    "control: what is malformed, expired, for others or said elsewhere is not obeyed, and harms nobody") {
   Rig<Place> rig;
   auto& engine = rig.start("a");
   const auto all = control_channel("stem"), own = control_channel("stem", "a");
-  const auto say = [&](const std::string& channel, const ControlRequest& one) { rig.say(channel, to_envelope(one, channel)); };
+  const auto say = [&](const std::string& channel, const ControlRequest& one) {
+    rig.say(channel, to_envelope(one, channel));
+  };
   const auto now = Clock::system().wall();
 
   auto expired = request("shutdown");
@@ -359,7 +385,8 @@ EVERY_PLACE("control: what is malformed, expired, for others or said elsewhere i
   CHECK(refused("reboot", Json::object()) == "this worker does not know the order 'reboot'");
   CHECK(refused("revoke", Json::object()) == "its revocations are no list");
   CHECK(refused("revoke", {{"revocations", {{{"taskId", 1}}}}}) == "its taskId is no text");
-  CHECK(refused("revoke", {{"namespace", "other"}, {"revocations", Json::array()}}) == "it is meant for another namespace; this worker is of stem");
+  CHECK(refused("revoke", {{"namespace", "other"}, {"revocations", Json::array()}}) ==
+        "it is meant for another namespace; this worker is of stem");
   CHECK(refused("queue_pause", {{"queues", {"a/b"}}}) == "its queues are no names");
   CHECK(refused("inspect", {{"parts", "all"}}) == "its parts are no list");
   CHECK(rig.end_of(rig.enqueue("note")).state == TaskState::succeeded);
@@ -379,7 +406,8 @@ TEST_CASE("control: where signing is configured only what is rightly signed is o
     CHECK(nodes_of(by(config).ask("shutdown", Json::object(), {}, 1s), Kind::silent) == Names{"a"});
     const auto id = Stem(rig.config).enqueue("note", Json::object());
     by(config).orders().revoke({rig.order(id)});
-    by(config).orders().pause({{.queue = "default", .node = {}, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
+    by(config).orders().pause(
+        {{.queue = "default", .node = {}, .reason = {}, .requester = {}, .since = Clock::system().wall()}});
   }
   CHECK(rig.answers("a"));
   CHECK_FALSE(engine.told_to_end());
@@ -420,7 +448,10 @@ TEST_CASE("control: forged answers are not believed") {
       for (const auto& said : broker->listen(ears, 10)) {
         const auto asked = control_request_from(envelope_from_wire(said.wire));
         const auto channel = control_reply_channel("stem", asked.id);
-        broker->broadcast(channel, to_envelope(ControlReply{.request = asked.id, .node = "ghost", .host = "far"}, channel, Clock::system().wall()), 60s);
+        broker->broadcast(channel,
+                          to_envelope(ControlReply{.request = asked.id, .node = "ghost", .host = "far"},
+                                      channel, Clock::system().wall()),
+                          60s);
       }
       std::this_thread::sleep_for(2ms);
     }
@@ -434,9 +465,14 @@ TEST_CASE("control: who can only verify gives no orders, and answers unsigned") 
   Rig<Sqlite> rig;
   SigningConfig verifies;
   verifies.algorithm = "ed25519";
-  verifies.public_keys = {{"e", std::string("\xd7\x5a\x98\x01\x82\xb1\x0a\xb7\xd5\x4b\xfe\xd3\xc9\x64\x07\x3a\x0e\xe1\x72\xf3\xda\xa6\x23\x25\xaf\x02\x1a\x68\xf7\x07\x51\x1a", 32)}};
+  verifies.public_keys = {
+      {"e", std::string("\xd7\x5a\x98\x01\x82\xb1\x0a\xb7\xd5\x4b\xfe\xd3\xc9\x64\x07\x3a\x0e\xe1\x72\xf3\xda"
+                        "\xa6\x23\x25\xaf\x02\x1a\x68\xf7\x07\x51\x1a",
+                        32)}};
   auto signs = verifies;
-  signs.private_keys = {{"e", std::string("\x9d\x61\xb1\x9d\xef\xfd\x5a\x60\xba\x84\x4a\xf4\x92\xec\x2c\xc4\x44\x49\xc5\x69\x7b\x32\x69\x19\x70\x3b\xac\x03\x1c\xae\x7f\x60", 32)}};
+  signs.private_keys = {{"e", std::string("\x9d\x61\xb1\x9d\xef\xfd\x5a\x60\xba\x84\x4a\xf4\x92\xec\x2c\xc4"
+                                          "\x44\x49\xc5\x69\x7b\x32\x69\x19\x70\x3b\xac\x03\x1c\xae\x7f\x60",
+                                          32)}};
   signs.active_key = "e";
   rig.config.signing = verifies;
   rig.start("a");
@@ -446,7 +482,8 @@ TEST_CASE("control: who can only verify gives no orders, and answers unsigned") 
   CHECK(error_of([&] { rig.fleet().orders().revoke({rig.order("x")}); }).status == 78);
   auto config = rig.config;
   config.signing = signs;
-  CHECK(nodes_of(Fleet(config, open_storage(config)).ask("ping", Json::object(), {}, patience)) == Names{"a"});
+  CHECK(nodes_of(Fleet(config, open_storage(config)).ask("ping", Json::object(), {}, patience)) ==
+        Names{"a"});
 }
 
 EVERY_PLACE("control: several who ask at once each get all answers, and only theirs") {
@@ -548,7 +585,8 @@ TEST_CASE("control: a broker that goes away while answers are waited for is an e
   CHECK(error_of([&] { fleet.ask("ping", Json::object(), {}, patience); }).status == 69);
 }
 
-TEST_CASE("control: what was revoked and paused while the broker was away for a worker holds when it is back") {
+TEST_CASE(
+    "control: what was revoked and paused while the broker was away for a worker holds when it is back") {
   RedisServer server({"--appendonly", "yes"});
   Rig<Memory> rig;
   rig.config.broker_url = server.url("timeout=300ms");
@@ -556,7 +594,8 @@ TEST_CASE("control: what was revoked and paused while the broker was away for a 
   server.stop(SIGTERM);
   server.start();
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (error_of([&] { rig.fleet().alive(); }).status == 69 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(5ms);
+  while (error_of([&] { rig.fleet().alive(); }).status == 69 && std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(5ms);
   const auto id = rig.enqueue("note");
   rig.pause("default");
   CHECK(rig.answers("a"));
@@ -573,7 +612,10 @@ TEST_CASE("control: a standing order under another's name, and one that is no or
   fleet.orders().revoke({rig.order("a")});
   const auto own = store.get("revoke:stem:a");
   REQUIRE(own);
-  store.put({{"revoke:stem:b", own->value, {}}, {"revoke:stem:c", "{}", {}}, {"revoke:stem:d", "nonsense", {}}, {"pause:stem:q", own->value, {}}});
+  store.put({{"revoke:stem:b", own->value, {}},
+             {"revoke:stem:c", "{}", {}},
+             {"revoke:stem:d", "nonsense", {}},
+             {"pause:stem:q", own->value, {}}});
   const auto all = fleet.orders().read();
   REQUIRE(all.revocations.size() == 1);
   CHECK(all.revocations[0].job == "a");
@@ -598,7 +640,10 @@ TEST_CASE("control: a heartbeat that is none is passed over") {
   Heartbeat right{.node = "a", .host = "h", .at = Clock::system().wall()};
   auto stolen = heartbeat_record(right);
   stolen.key = "heartbeat:stem:b@h";
-  fleet.results().put({heartbeat_record(right), stolen, {"heartbeat:stem:x@h", "[]", {}}, {"heartbeat:stem:y@h", "\xff", {}}});
+  fleet.results().put({heartbeat_record(right),
+                       stolen,
+                       {"heartbeat:stem:x@h", "[]", {}},
+                       {"heartbeat:stem:y@h", "\xff", {}}});
   const auto alive = fleet.alive();
   REQUIRE(alive.size() == 1);
   CHECK(alive[0].node == "a");

@@ -31,7 +31,8 @@ struct Rig {
     storage = open_storage(config);
   }
 
-  std::string enqueue(const std::string& task, Json args = Json::object(), int max_retries = 0, const std::string& queue = "default") {
+  std::string enqueue(const std::string& task, Json args = Json::object(), int max_retries = 0,
+                      const std::string& queue = "default") {
     Envelope envelope;
     envelope.id = new_id(Clock::system().wall());
     envelope.name = task;
@@ -114,7 +115,8 @@ struct Gate {
 
 TEST_CASE("engine: a job's value becomes its result") {
   Rig rig;
-  rig.tasks.add("add", [](TaskContext& job) { return job.args().at("a").get<int>() + job.args().at("b").get<int>(); });
+  rig.tasks.add(
+      "add", [](TaskContext& job) { return job.args().at("a").get<int>() + job.args().at("b").get<int>(); });
   const auto id = rig.enqueue("add", {{"a", 2}, {"b", 3}});
   rig.start();
   const auto result = rig.end_of(id);
@@ -171,7 +173,8 @@ TEST_CASE("engine: outcomes retry, dead and put back do as they say") {
     if (put_back++ == 0) return PutBack{};
     return Done{job.attempt()};
   });
-  const auto later = rig.enqueue("later", Json::object(), 1), never = rig.enqueue("never", Json::object(), 5), elsewhere = rig.enqueue("elsewhere");
+  const auto later = rig.enqueue("later", Json::object(), 1), never = rig.enqueue("never", Json::object(), 5),
+             elsewhere = rig.enqueue("elsewhere");
   rig.start();
   CHECK(rig.end_of(later).value == "now");
   CHECK(rig.end_of(never).failure == Failure{"dead", "no such customer", false});
@@ -208,7 +211,8 @@ TEST_CASE("engine: it takes jobs of its queues only") {
   Rig rig;
   rig.config.queues = {"mail"};
   rig.tasks.add("t", [](TaskContext& job) { return job.queue(); });
-  const auto other = rig.enqueue("t", Json::object(), 0, "other"), mail = rig.enqueue("t", Json::object(), 0, "mail");
+  const auto other = rig.enqueue("t", Json::object(), 0, "other"),
+             mail = rig.enqueue("t", Json::object(), 0, "mail");
   auto& engine = rig.start();
   CHECK(rig.end_of(mail).value == "mail");
   CHECK(rig.storage.broker->find(other)->state == JobView::State::ready);
@@ -243,7 +247,8 @@ TEST_CASE("engine: the soft limit asks a handler to stop") {
   CHECK(rig.end_of(id).value == true);
 }
 
-TEST_CASE("engine: the hard limit ends the attempt while the handler hangs, and counts the handler as stuck") {
+TEST_CASE(
+    "engine: the hard limit ends the attempt while the handler hangs, and counts the handler as stuck") {
   Rig rig;
   rig.config.hard_time_limit = 50ms;
   Gate gate;
@@ -309,7 +314,8 @@ TEST_CASE("engine: progress is seen in the record while the job runs") {
   });
   const auto id = rig.enqueue("long");
   rig.start();
-  const auto running = rig.record(id, [](const Result& result) { return result.state == TaskState::running; });
+  const auto running =
+      rig.record(id, [](const Result& result) { return result.state == TaskState::running; });
   CHECK(running.meta["progress"] == 0.4);
   CHECK(running.meta["progressNote"] == "page 4 of 10");
   gate.release();
@@ -431,7 +437,8 @@ TEST_CASE("engine: progress that is no number is none") {
   });
   const auto id = rig.enqueue("long");
   rig.start();
-  CHECK(rig.record(id, [](const Result& result) { return result.state == TaskState::running; }).meta["progress"] == 0.0);
+  CHECK(rig.record(id, [](const Result& result) { return result.state == TaskState::running; })
+            .meta["progress"] == 0.0);
   gate.release();
 }
 
@@ -470,8 +477,12 @@ struct CutBroker : Broker {
     throw Error(Exit::unavailable, "broker cut off");
   }
   std::size_t publish(std::span<const Envelope> jobs) override { return check(), inner->publish(jobs); }
-  Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override { return check(), inner->exchange(settled, demand); }
-  std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override { return check(), inner->renew(leases, lease); }
+  Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override {
+    return check(), inner->exchange(settled, demand);
+  }
+  std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override {
+    return check(), inner->renew(leases, lease);
+  }
   bool keeps_records_of(const Store& store) const override { return inner->keeps_records_of(store); }
   int wake_fd() const override { return inner->wake_fd(); }
   Wake clear_wake() override { return inner->clear_wake(); }
@@ -487,7 +498,9 @@ struct CutBroker : Broker {
   }
   std::optional<JobView> find(const std::string& id) override { return inner->find(id); }
   std::vector<QueueDepth> depths() override { return inner->depths(); }
-  std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override { return inner->dead_letters(queue, limit); }
+  std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override {
+    return inner->dead_letters(queue, limit);
+  }
   std::size_t replay(std::span<const std::string> ids) override { return inner->replay(ids); }
   std::size_t purge(std::span<const std::string> ids) override { return inner->purge(ids); }
 };
@@ -610,7 +623,8 @@ TEST_CASE("engine: after an outage longer than a lease it does not run its own j
   while (Clock::system().wall() < until) std::this_thread::sleep_for(5ms);  // the lease runs out
   cut->cut = false;
   rig.wait_until([&] { return engine.link().connected(); });
-  // It learns that the lease was lost, or holds it again; in both cases the broker and it agree on what it holds.
+  // It learns that the lease was lost, or holds it again; in both cases the broker and it agree on what it
+  // holds.
   gate.release();
   rig.end_of(id);
   CHECK(rig.dead().empty());
@@ -639,7 +653,8 @@ TEST_CASE("engine: who lost a lease does not write over the record of who has it
   }
   REQUIRE(successor.size() == 1);
   const auto now = Clock::system().wall();
-  const auto won = settle_outcome(successor[0], envelope_from_wire(successor[0].wire), {}, Done{"first"}, {now, now}, {"successor", 20, {}, 1h}, 0);
+  const auto won = settle_outcome(successor[0], envelope_from_wire(successor[0].wire), {}, Done{"first"},
+                                  {now, now}, {"successor", 20, {}, 1h}, 0);
   rig.storage.results->put({*won.record});
   direct->settle(std::span(&won, 1));
   gate.release();

@@ -16,7 +16,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-EnqueueOptions unique_for(Duration window, const std::string& key = {}, UniqueUntil until = UniqueUntil::ended) {
+EnqueueOptions unique_for(Duration window, const std::string& key = {},
+                          UniqueUntil until = UniqueUntil::ended) {
   EnqueueOptions options;
   options.unique_for = window;
   options.unique_key = key;
@@ -91,7 +92,9 @@ TEST_CASE("options: what makes no sense is refused before anything is enqueued")
     set(job.options);
     return error_of([&] { plant.stem().submit({job}); });
   };
-  CHECK(refusal([](auto& o) { o.expires_at = parse_time("2020-01-01T00:00:00Z"); }).says("before it may begin"));
+  CHECK(refusal([](auto& o) {
+          o.expires_at = parse_time("2020-01-01T00:00:00Z");
+        }).says("before it may begin"));
   CHECK(refusal([](auto& o) { o.expires = 0ms; }).says("expires must be at least 1ms"));
   CHECK(refusal([](auto& o) { o.result_ttl = -1s; }).says("result_ttl must be at least 1ms"));
   CHECK(refusal([](auto& o) { o.unique_for = 0s; }).says("unique_for must be at least 1ms"));
@@ -104,27 +107,37 @@ TEST_CASE("options: what makes no sense is refused before anything is enqueued")
         }).says("before it may begin"));
   CHECK(plant.storage().broker->depths().empty());
   Registry tasks;
-  const auto registered = [&](TaskOptions options) { return error_of([&] { tasks.add_handler("x", [](TaskContext&) { return Done{}; }, options); }); };
+  const auto registered = [&](TaskOptions options) {
+    return error_of([&] {
+      tasks.add_handler(
+          "x", [](TaskContext&) { return Done{}; }, options);
+    });
+  };
   CHECK(registered({.rate_limit = RateLimit{0, 1s}}).status == 78);
   CHECK(registered({.expires = 0s}).says("task x: expires must be above 0"));
   CHECK(registered({.result_ttl = -1s}).says("result_ttl"));
   CHECK(registered({.unique_for = 0s}).says("unique_for"));
 }
 
-EVERYWHERE("options: a record is kept as long as the job or its task asks for, and not at all where it is ignored") {
+EVERYWHERE(
+    "options: a record is kept as long as the job or its task asks for, and not at all where it is ignored") {
   Plant<Place> plant;
   plant.tasks.add("t", [](TaskContext&) { return 5; });
   plant.tasks.add("short", [](TaskContext&) {}, {.result_ttl = 2h});
   plant.tasks.add("mute", [](TaskContext&) { return 5; }, {.ignore_result = true});
-  plant.tasks.add("fails", [](TaskContext& job) -> Outcome {
-    if (job.attempt() == 0) return Retry{"once more"};
-    return Dead{"no"};
-  }, {.max_retries = 1, .ignore_result = true});
+  plant.tasks.add("fails",
+                  [](TaskContext& job) -> Outcome {
+                    if (job.attempt() == 0) return Retry{"once more"};
+                    return Dead{"no"};
+                  },
+                  {.max_retries = 1, .ignore_result = true});
   EnqueueOptions day, mute;
   day.result_ttl = 100h;
   mute.ignore_result = true;
-  const auto kept = plant.stem().enqueue("t", {}, day), normal = plant.stem().enqueue("t"), brief = plant.stem().enqueue("short");
-  const auto muted = plant.stem().enqueue("t", {}, mute), task_muted = plant.stem().enqueue("mute"), failed = plant.stem().enqueue("fails");
+  const auto kept = plant.stem().enqueue("t", {}, day), normal = plant.stem().enqueue("t"),
+             brief = plant.stem().enqueue("short");
+  const auto muted = plant.stem().enqueue("t", {}, mute), task_muted = plant.stem().enqueue("mute"),
+             failed = plant.stem().enqueue("fails");
   auto& engine = plant.work();
   const auto ttl = [&](const std::string& id) {
     CHECK(plant.end_of(id).state == TaskState::succeeded);
@@ -155,7 +168,9 @@ EVERYWHERE("unique: a second job of the same key is not enqueued while the first
   std::atomic<int> ran{0};
   plant.tasks.add("once", [&](TaskContext&) { ++ran; });
   auto& stem = plant.stem();
-  const auto submit = [&](Json args, const EnqueueOptions& options) { return stem.submit({{"once", std::move(args), options}}).front(); };
+  const auto submit = [&](Json args, const EnqueueOptions& options) {
+    return stem.submit({{"once", std::move(args), options}}).front();
+  };
   const auto first = submit({{"n", 1}}, unique_for(1h));
   CHECK_FALSE(first.duplicate);
   const auto second = submit({{"n", 1}}, unique_for(1h));
@@ -176,7 +191,9 @@ EVERYWHERE("unique: a second job of the same key is not enqueued while the first
 EVERYWHERE("unique: a key may be held for its whole window, and is free after it") {
   Plant<Place> plant;
   plant.tasks.add("once", [](TaskContext&) {});
-  const auto submit = [&] { return plant.stem().submit({{"once", {}, unique_for(1s, "k", UniqueUntil::window)}}).front(); };
+  const auto submit = [&] {
+    return plant.stem().submit({{"once", {}, unique_for(1s, "k", UniqueUntil::window)}}).front();
+  };
   const auto begin = std::chrono::steady_clock::now();
   const auto first = submit();
   plant.work();
@@ -196,7 +213,8 @@ EVERYWHERE("unique: a dead job keeps nobody away, a delayed one does") {
   CHECK(plant.stem().submit({{"dies", {}, unique_for(1h, "k")}}).front().duplicate);
   plant.work();
   CHECK(plant.end_of(first.id).state == TaskState::failed);
-  Plant<Place>::wait_until([&] { return plant.storage().broker->find(first.id)->state == JobView::State::dead; });
+  Plant<Place>::wait_until(
+      [&] { return plant.storage().broker->find(first.id)->state == JobView::State::dead; });
   CHECK_FALSE(plant.stem().submit({{"dies", {}, unique_for(1h, "k")}}).front().duplicate);
 }
 
@@ -211,7 +229,8 @@ EVERYWHERE("unique: of eight producers at once one is first, and all are told it
       producers.emplace_back([&] {
         Stem own(plant.config);
         for (int n = 0; n < 5; ++n) {
-          const auto one = own.submit({{"t", {{"round", round}}, unique_for(1h)}, {"t", {{"round", round}}, unique_for(1h)}});
+          const auto one = own.submit(
+              {{"t", {{"round", round}}, unique_for(1h)}, {"t", {{"round", round}}, unique_for(1h)}});
           const std::lock_guard lock(mutex);
           all.insert(all.end(), one.begin(), one.end());
         }
@@ -229,7 +248,9 @@ EVERYWHERE("unique: of eight producers at once one is first, and all are told it
   CHECK(plant.storage().broker->depths().at(0).ready == 5);
 }
 
-TEST_CASE("unique: where broker and store are two systems, a producer that died before it published loses nothing") {
+TEST_CASE(
+    "unique: where broker and store are two systems, a producer that died before it published loses "
+    "nothing") {
   Plant<SplitPlace> plant;
   // As a producer leaves it that dies between its two steps.
   const auto key = "unique:t/k";
@@ -241,7 +262,8 @@ TEST_CASE("unique: where broker and store are two systems, a producer that died 
   CHECK(plant.storage().broker->depths().at(0).ready == 1);
 }
 
-TEST_CASE("unique: where they are two systems, a job that is published again after its end is not run again") {
+TEST_CASE(
+    "unique: where they are two systems, a job that is published again after its end is not run again") {
   Plant<SplitPlace> plant;
   std::atomic<int> ran{0};
   plant.tasks.add("t", [&](TaskContext&) { ++ran; });
@@ -338,11 +360,13 @@ EVERYWHERE("rate limit: three workers together keep to it, and other tasks of th
   std::mutex mutex;
   std::vector<std::chrono::steady_clock::time_point> begun;
   std::atomic<int> others{0};
-  plant.tasks.add("limited", [&](TaskContext& job) {
-    CHECK(job.attempt() == 0);
-    const std::lock_guard lock(mutex);
-    begun.push_back(std::chrono::steady_clock::now());
-  }, {.rate_limit = RateLimit{20, 1s, 5}});
+  plant.tasks.add("limited",
+                  [&](TaskContext& job) {
+                    CHECK(job.attempt() == 0);
+                    const std::lock_guard lock(mutex);
+                    begun.push_back(std::chrono::steady_clock::now());
+                  },
+                  {.rate_limit = RateLimit{20, 1s, 5}});
   plant.tasks.add("free", [&](TaskContext&) { ++others; });
   std::vector<Job> jobs(45, Job{"limited"});
   jobs.resize(245, Job{"free"});
@@ -379,10 +403,16 @@ TEST_CASE("rate limit: a quick task takes tokens in batches") {
   struct Counting : Store {
     explicit Counting(std::shared_ptr<Store> store) : real(std::move(store)) {}
     std::optional<StoreEntry> get(const std::string& key) override { return ++calls, real->get(key); }
-    bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override { return real->put_guarded(writes, guards); }
+    bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override {
+      return real->put_guarded(writes, guards);
+    }
     bool erase(const std::string& key) override { return real->erase(key); }
-    std::vector<StoreEntry> list(const std::string& p, std::size_t n, const std::string& a) override { return real->list(p, n, a); }
-    std::optional<StoreEntry> await(const std::string& k, std::int64_t v, Duration t) override { return real->await(k, v, t); }
+    std::vector<StoreEntry> list(const std::string& p, std::size_t n, const std::string& a) override {
+      return real->list(p, n, a);
+    }
+    std::optional<StoreEntry> await(const std::string& k, std::int64_t v, Duration t) override {
+      return real->await(k, v, t);
+    }
     void stop_waiting() override { real->stop_waiting(); }
     std::size_t sweep() override { return real->sweep(); }
     std::shared_ptr<Store> real;

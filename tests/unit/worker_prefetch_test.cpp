@@ -12,8 +12,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// How many jobs are held at once after a while, with a broker that takes `answer` for each exchange, and handlers that
-/// together take `each` for a job, and work while half of the jobs are on their way.
+/// How many jobs are held at once after a while, with a broker that takes `answer` for each exchange, and
+/// handlers that together take `each` for a job, and work while half of the jobs are on their way.
 std::size_t held_after_a_while(Duration answer, Duration each, int multiplier = 2) {
   EngineOptions options;
   options.concurrency = 8;
@@ -31,7 +31,8 @@ std::size_t held_after_a_while(Duration answer, Duration each, int multiplier = 
 
 }  // namespace
 
-TEST_CASE("prefetch: quick handlers are given as many jobs as keep them busy, whatever a broker takes to answer") {
+TEST_CASE(
+    "prefetch: quick handlers are given as many jobs as keep them busy, whatever a broker takes to answer") {
   const EngineOptions options;
   CHECK(held_after_a_while(100us, 5us) == options.most_ahead);
   CHECK(held_after_a_while(5ms, 5us) == options.most_ahead);

@@ -57,7 +57,8 @@ struct Gate {
     ++arrived;
     changed.notify_all();
     const auto deadline = std::chrono::steady_clock::now() + patience;
-    while (!open && !job.cancelled() && std::chrono::steady_clock::now() < deadline) changed.wait_for(lock, 5ms);
+    while (!open && !job.cancelled() && std::chrono::steady_clock::now() < deadline)
+      changed.wait_for(lock, 5ms);
     return job.cancelled();
   }
   void wait_for(int count) {
@@ -130,18 +131,27 @@ struct Rig {
     return ran.contains(id);
   }
   Revocation order(const std::string& job, bool terminate = false) const {
-    return {.job = job, .terminate = terminate, .reason = "wrong", .requester = "ann", .issued = Clock::system().wall()};
+    return {.job = job,
+            .terminate = terminate,
+            .reason = "wrong",
+            .requester = "ann",
+            .issued = Clock::system().wall()};
   }
   std::vector<FleetAnswer> revoke(const std::vector<Revocation>& all, const Names& nodes = {}) const {
     auto operator_side = fleet();
     operator_side.orders().revoke(all);
     auto list = Json::array();
     for (const auto& one : all) list.push_back(to_json(one, config.name_space));
-    return operator_side.ask("revoke", {{"namespace", config.name_space}, {"revocations", list}}, nodes, patience);
+    return operator_side.ask("revoke", {{"namespace", config.name_space}, {"revocations", list}}, nodes,
+                             patience);
   }
   std::vector<FleetAnswer> pause(const std::string& queue) const {
     auto operator_side = fleet();
-    operator_side.orders().pause({{.queue = queue, .node = {}, .reason = "repairs", .requester = "ann", .since = Clock::system().wall()}});
+    operator_side.orders().pause({{.queue = queue,
+                                   .node = {},
+                                   .reason = "repairs",
+                                   .requester = "ann",
+                                   .since = Clock::system().wall()}});
     return operator_side.ask("queue_pause", {{"queues", {queue}}}, {}, patience);
   }
   std::vector<FleetAnswer> resume(const std::string& queue) const {
@@ -154,7 +164,9 @@ struct Rig {
     const auto all = fleet().ask("ping", Json::object(), {node}, patience);
     return all.size() == 1 && all[0].ok();
   }
-  void say(const std::string& channel, const Envelope& envelope) const { open_storage(config).broker->broadcast(channel, envelope, 60s); }
+  void say(const std::string& channel, const Envelope& envelope) const {
+    open_storage(config).broker->broadcast(channel, envelope, 60s);
+  }
 };
 
 }  // namespace

@@ -33,7 +33,9 @@ routes:
     target: {type: queue, name: default}
 )";
 
-Routing routing_in(const std::string& text) { return read_routing("r.yaml", text, "default").routing; }
+Routing routing_in(const std::string& text) {
+  return read_routing("r.yaml", text, "default").routing;
+}
 
 /// What is said of a file that is refused.
 std::string refused(const std::string& text) {
@@ -42,15 +44,17 @@ std::string refused(const std::string& text) {
   return failed.message;
 }
 
-std::string way(const Routing& routing, const std::string& task, const std::string& queue = "", int priority = 5,
-                const std::map<std::string, std::string>& headers = {}) {
+std::string way(const Routing& routing, const std::string& task, const std::string& queue = "",
+                int priority = 5, const std::map<std::string, std::string>& headers = {}) {
   const auto to = routing.destination(task, headers, queue, priority);
   return (to.to_everyone ? "all " : "") + to.name + " " + std::to_string(to.priority);
 }
 
 }  // namespace
 
-TEST_CASE("routing: the first route whose every criterion fits is taken, and priorities are brought into the queue's range") {
+TEST_CASE(
+    "routing: the first route whose every criterion fits is taken, and priorities are brought into the "
+    "queue's range") {
   const auto routing = routing_in(full);
   CHECK(way(routing, "mail.send", "", 5, {{"tenant", "big"}, {"x", "y"}}) == "mail 7");
   CHECK(way(routing, "mail.send", "", 5, {{"tenant", "small"}}) == "web 5");
@@ -65,7 +69,8 @@ TEST_CASE("routing: the first route whose every criterion fits is taken, and pri
   CHECK(routing.broadcasts.at("plain") == 1h);
 }
 
-TEST_CASE("routing: a job that fits no route goes where it wants to, by name or alias, or into the default queue") {
+TEST_CASE(
+    "routing: a job that fits no route goes where it wants to, by name or alias, or into the default queue") {
   const auto routing = routing_in(full);
   CHECK(way(routing, "t") == "web 5");
   CHECK(way(routing, "t", "main") == "web 5");
@@ -90,26 +95,36 @@ TEST_CASE("routing: what is written is read back as the same, and JSON and camel
 
 TEST_CASE("routing: each mistake is named with file and line") {
   CHECK(refused("queues: {a: }\n") == "r.yaml:1: the default queue 'default' is not among `queues`");
-  CHECK(refused("default_queue: b\nqueues:\n  a:\n") == "r.yaml:1: the default queue 'b' is not among `queues`");
+  CHECK(refused("default_queue: b\nqueues:\n  a:\n") ==
+        "r.yaml:1: the default queue 'b' is not among `queues`");
   CHECK(refused("queue: {}\n") == "r.yaml:1: unknown key 'queue' in a routing file; did you mean queues?");
-  CHECK(refused("queues:\n  default:\n    priority_range: [3, 12]\n") == "r.yaml:3: a priority is a number from 0 to 9, not '12'");
-  CHECK(refused("queues:\n  default:\n    priority_range: 0-9\n") == "r.yaml:3: priority_range is [LOWEST, HIGHEST]");
-  CHECK(refused("queues:\n  default:\n    priority_range: [7, 2]\n") == "r.yaml:3: priority_range begins above its end");
+  CHECK(refused("queues:\n  default:\n    priority_range: [3, 12]\n") ==
+        "r.yaml:3: a priority is a number from 0 to 9, not '12'");
+  CHECK(refused("queues:\n  default:\n    priority_range: 0-9\n") ==
+        "r.yaml:3: priority_range is [LOWEST, HIGHEST]");
+  CHECK(refused("queues:\n  default:\n    priority_range: [7, 2]\n") ==
+        "r.yaml:3: priority_range begins above its end");
   CHECK(refused("queues:\n  default:\n  ../etc:\n").starts_with("r.yaml:3: bad queue name '../etc'"));
   CHECK(refused("queues:\n  default:\n  default:\n") == "r.yaml:3: key 'default' is there twice");
-  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: queue, name: critcal}\n") == "r.yaml:3: queue 'critcal' is not among `queues`");
-  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: broadcast, name: x}\n") == "r.yaml:3: broadcast 'x' is not among `broadcasts`");
-  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: topic, name: x}\n") == "r.yaml:3: type is queue or broadcast, not 'topic'");
+  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: queue, name: critcal}\n") ==
+        "r.yaml:3: queue 'critcal' is not among `queues`");
+  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: broadcast, name: x}\n") ==
+        "r.yaml:3: broadcast 'x' is not among `broadcasts`");
+  CHECK(refused("routes:\n  - match: {task: a}\n    target: {type: topic, name: x}\n") ==
+        "r.yaml:3: type is queue or broadcast, not 'topic'");
   CHECK(refused("routes:\n  - match: {task: a}\n") == "r.yaml:2: a route has no `target`");
-  CHECK(refused("routes:\n  - match: {task: []}\n    target: {name: default}\n").starts_with("r.yaml:2: task is a pattern or a list"));
+  CHECK(refused("routes:\n  - match: {task: []}\n    target: {name: default}\n")
+            .starts_with("r.yaml:2: task is a pattern or a list"));
   CHECK(refused("routes: {}\n") == "r.yaml:1: routes must be a list");
   CHECK(refused("- a\n") == "r.yaml:1: a routing file must be a map");
   CHECK(refused("broadcasts:\n  x: {ttl: soon}\n").starts_with("r.yaml:2: ttl: "));
   CHECK(refused("broadcasts:\n  x: {ttl: 0s}\n") == "r.yaml:2: ttl must be above 0");
-  CHECK(refused("broadcasts:\n  x: {delivery: exactly-once}\n") == "r.yaml:2: delivery is at-least-once; there is no other");
+  CHECK(refused("broadcasts:\n  x: {delivery: exactly-once}\n") ==
+        "r.yaml:2: delivery is at-least-once; there is no other");
   CHECK(refused("default_queue: {alias: a}\n") == "r.yaml:1: default_queue has no `queue`");
   CHECK(refused("a: [\n").starts_with("r.yaml:"));
-  CHECK(refused("a: 1\n---\nb: 2\n") == "r.yaml:2: not YAML: a second document begins here; there is to be one");
+  CHECK(refused("a: 1\n---\nb: 2\n") ==
+        "r.yaml:2: not YAML: a second document begins here; there is to be one");
   CHECK(refused("queues:\n  \xff: \n") == "r.yaml:2: not YAML: this line is not text in UTF-8");
   CHECK(refused(",a: b\n").starts_with("r.yaml:1: not YAML: "));
   CHECK(refused("routes: &a [*a]\n").starts_with("r.yaml:1: "));
@@ -118,7 +133,8 @@ TEST_CASE("routing: each mistake is named with file and line") {
 }
 
 TEST_CASE("routing: what other brokers need is left out with a warning, not without a word") {
-  const auto read = read_routing("r.yaml", "queues:\n  default:\n    exchange: jobs\n    priority_range: [1, 2]\n", "default");
+  const auto read = read_routing(
+      "r.yaml", "queues:\n  default:\n    exchange: jobs\n    priority_range: [1, 2]\n", "default");
   CHECK(read.warnings == std::vector<std::string>{"r.yaml:3: exchange means nothing to Stem's brokers"});
   CHECK(read.routing.queues.at("default") == PriorityRange{1, 2});
 }

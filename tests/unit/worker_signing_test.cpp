@@ -83,7 +83,9 @@ TEST_CASE("signed jobs: a worker runs what its key signed, and a retry needs no 
   CHECK(rig.dead().empty());
 }
 
-TEST_CASE("signed jobs: unsigned, altered, of an unknown or another key, copied: dead, with the reason, and never run") {
+TEST_CASE(
+    "signed jobs: unsigned, altered, of an unknown or another key, copied: dead, with the reason, and never "
+    "run") {
   Rig rig;
   const auto signer = *PayloadSigner::maybe(v1);
   const auto job = [&](const std::string& id, const PayloadSigner* by) {
@@ -127,9 +129,13 @@ TEST_CASE("signed jobs: unsigned, altered, of an unknown or another key, copied:
   CHECK(dead.at("undefined-task").meta.at("error") == "it is not signed");
   CHECK(dead.at("altered").meta.at("keyId") == "v1");
   CHECK(dead.at("altered").wire == to_wire(altered));  // kept as it came
-  CHECK(dead.at("unknown-key").meta.at("error").get<std::string>().find("'v9', which STEM_SIGNING_KEYS does not have") != std::string::npos);
+  CHECK(dead.at("unknown-key")
+            .meta.at("error")
+            .get<std::string>()
+            .find("'v9', which STEM_SIGNING_KEYS does not have") != std::string::npos);
   CHECK(dead.at("unknown-key").meta.at("keyId") == "v9");
-  CHECK(dead.at("wrong-key").meta.at("error").get<std::string>().find("another key of the id 'v1'") != std::string::npos);
+  CHECK(dead.at("wrong-key").meta.at("error").get<std::string>().find("another key of the id 'v1'") !=
+        std::string::npos);
   CHECK(worker->counters().forged == 5);
   CHECK(rig.ran.empty());
 }
@@ -146,7 +152,17 @@ TEST_CASE("signed jobs: a right signature does not let a job run under another i
   Rig rig;
   rig.tasks.add("never", [](TaskContext&) {});
   const auto storage = open_storage(rig.config);
-  ExecutorShared shared{rig.tasks, Clock::system(), {}, signer, {}, {}, JobInputs{storage}, {*storage.results, Clock::system(), "stem"}, {}, {}, [] {}};
+  ExecutorShared shared{rig.tasks,
+                        Clock::system(),
+                        {},
+                        signer,
+                        {},
+                        {},
+                        JobInputs{storage},
+                        {*storage.results, Clock::system(), "stem"},
+                        {},
+                        {},
+                        [] {}};
   const auto fate = [&](const std::string& id, const std::string& queue) {
     Delivery delivery;
     delivery.id = id;
@@ -236,15 +252,17 @@ TEST_CASE("signed jobs: a worker that only verifies, with Ed25519, runs and retr
   const auto failed = error_of([&] { cannot.enqueue("note", {{"n", 1}}); });
   CHECK(failed.status == 78);
   CHECK(failed.is_one_line());
-  CHECK(failed.says("job note is not enqueued, for it cannot be signed: STEM_SIGNING_PRIVATE_KEYS is not set"));
+  CHECK(
+      failed.says("job note is not enqueued, for it cannot be signed: STEM_SIGNING_PRIVATE_KEYS is not set"));
   CHECK(rig.ran.empty());
 }
 
 TEST_CASE("signed jobs: a producer that cannot sign one of its jobs enqueues none of them") {
   Rig rig;
   Stem producer(rig.with(v1));
-  const auto failed =
-      error_of([&] { producer.enqueue({{"note", {{"n", 1}}, {}}, {"note", {{"n", std::uint64_t{1} << 63}}, {}}}); });
+  const auto failed = error_of([&] {
+    producer.enqueue({{"note", {{"n", 1}}, {}}, {"note", {{"n", std::uint64_t{1} << 63}}, {}}});
+  });
   CHECK(failed.status == 65);
   CHECK(failed.says("cannot be signed"));
   for (const auto& depth : open_storage(rig.config).broker->depths()) CHECK(depth.ready == 0);

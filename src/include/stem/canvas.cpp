@@ -13,12 +13,14 @@ constexpr std::size_t largest_group = 20'000;
 
 void require_size(const char* what, std::size_t size, std::size_t most) {
   if (size == 0 || size > most)
-    throw Error(Exit::usage, std::string("a ") + what + " has 1 to " + std::to_string(most) + " jobs, not " + std::to_string(size));
+    throw Error(Exit::usage, std::string("a ") + what + " has 1 to " + std::to_string(most) + " jobs, not " +
+                                 std::to_string(size));
 }
 
 }  // namespace
 
-Stem::Connections::Members Stem::Connections::members(const std::vector<Job>& jobs, const std::string& group, bool chord) {
+Stem::Connections::Members Stem::Connections::members(const std::vector<Job>& jobs, const std::string& group,
+                                                      bool chord) {
   require_size("group", jobs.size(), largest_group);
   Members members;
   members.root = CanvasRoot::of(static_cast<std::int64_t>(jobs.size()));
@@ -38,13 +40,15 @@ Stem::Connections::Members Stem::Connections::members(const std::vector<Job>& jo
   auto ids = members.ids;
   std::sort(ids.begin(), ids.end());
   if (std::adjacent_find(ids.begin(), ids.end()) != ids.end())
-    throw Error(Exit::usage, "two members of a group have the same id; the group would wait for the second in vain");
+    throw Error(Exit::usage,
+                "two members of a group have the same id; the group would wait for the second in vain");
   return members;
 }
 
 void Stem::Connections::publish_group(Members members, const std::string& group) {
   members.records.push_back({canvas_root_key(group), to_wire(members.root), members.ttl});
-  members.records.push_back({result_key(group), to_wire(group_result(group, members.root.members, 0, 0)), members.ttl});
+  members.records.push_back(
+      {result_key(group), to_wire(group_result(group, members.root.members, 0, 0)), members.ttl});
   publish(members.jobs, members.records);
 }
 

@@ -14,16 +14,17 @@ using Environment = std::map<std::string, std::string>;
 
 /// STEM_SIGNING_*: how jobs are signed, and what a signature must be. Keys are raw bytes, by their ids.
 struct SigningConfig {
-  std::string algorithm = "hmac-sha256";            ///< or ed25519
-  std::map<std::string, std::string> keys;          ///< of HMAC: whoever verifies can also sign
-  std::map<std::string, std::string> public_keys;   ///< of Ed25519, 32 bytes
-  std::map<std::string, std::string> private_keys;  ///< of Ed25519, 32 bytes; none where jobs are only verified
-  std::string active_key;                           ///< the id of the key that signs
+  std::string algorithm = "hmac-sha256";           ///< or ed25519
+  std::map<std::string, std::string> keys;         ///< of HMAC: whoever verifies can also sign
+  std::map<std::string, std::string> public_keys;  ///< of Ed25519, 32 bytes
+  std::map<std::string, std::string>
+      private_keys;        ///< of Ed25519, 32 bytes; none where jobs are only verified
+  std::string active_key;  ///< the id of the key that signs
 
   /// Whether there are keys of the algorithm: jobs are signed, and unsigned ones are not run.
   bool on() const { return !(algorithm == "ed25519" ? public_keys : keys).empty(); }
-  /// Throws Error (exit 78) if parts are missing or do not fit, so that jobs would go unsigned, or unverified, where
-  /// signatures were wanted.
+  /// Throws Error (exit 78) if parts are missing or do not fit, so that jobs would go unsigned, or
+  /// unverified, where signatures were wanted.
   void validate() const;
 
   friend bool operator==(const SigningConfig&, const SigningConfig&) = default;
@@ -42,12 +43,13 @@ struct TlsConfig {
   friend bool operator==(const TlsConfig&, const TlsConfig&) = default;
 };
 
-/// Everything that is set from outside, as values. Read once, then passed by const reference. The table of variables
-/// (name, default, meaning) is settings() and stem.env(5).
+/// Everything that is set from outside, as values. Read once, then passed by const reference. The table of
+/// variables (name, default, meaning) is settings() and stem.env(5).
 struct Config {
   std::string broker_url;          ///< STEM_BROKER_URL; empty = the embedded default of this user
   std::string result_backend_url;  ///< STEM_RESULT_BACKEND_URL; empty = the broker's
-  std::string revoke_store_url;    ///< STEM_REVOKE_STORE_URL: revocations and paused queues; empty = with the results
+  std::string
+      revoke_store_url;  ///< STEM_REVOKE_STORE_URL: revocations and paused queues; empty = with the results
   std::string default_queue = "default";
   std::string routing_file;  ///< STEM_ROUTING_CONFIG: which jobs go where; empty = where they say
   int default_max_retries = 3;
@@ -56,31 +58,32 @@ struct Config {
   SigningConfig signing;  ///< STEM_SIGNING_*
   TlsConfig tls;          ///< STEM_TLS_*
 
-  std::string node;                  ///< STEM_WORKER_NODE; empty = `worker`
-  std::string name_space = "stem";   ///< STEM_WORKER_NAMESPACE: whose orders are obeyed
+  std::string node;                               ///< STEM_WORKER_NODE; empty = `worker`
+  std::string name_space = "stem";                ///< STEM_WORKER_NAMESPACE: whose orders are obeyed
   Duration heartbeat = std::chrono::seconds{10};  ///< STEM_HEARTBEAT_INTERVAL
-  std::vector<std::string> queues;   ///< STEM_WORKER_QUEUES; empty = default_queue
-  std::vector<std::string> broadcasts;  ///< STEM_WORKER_BROADCASTS: channels to listen on
-  std::vector<std::string> apps;     ///< STEM_WORKER_APP: task modules
-  std::string command;               ///< STEM_WORKER_COMMAND: a foreign program to look after instead
+  std::vector<std::string> queues;                ///< STEM_WORKER_QUEUES; empty = default_queue
+  std::vector<std::string> broadcasts;            ///< STEM_WORKER_BROADCASTS: channels to listen on
+  std::vector<std::string> apps;                  ///< STEM_WORKER_APP: task modules
+  std::string command;                  ///< STEM_WORKER_COMMAND: a foreign program to look after instead
   std::string command_notify = "auto";  ///< STEM_COMMAND_NOTIFY: whether it speaks sd_notify: auto, yes or no
-  int concurrency = 0;               ///< handlers at once; 0 = one a processor
-  int prefetch_multiplier = 2;       ///< jobs leased ahead for each handler
-  Duration lease = std::chrono::seconds{30};  ///< renewed while a handler runs
-  Duration soft_time_limit{};        ///< 0 = none
+  int concurrency = 0;                  ///< handlers at once; 0 = one a processor
+  int prefetch_multiplier = 2;          ///< jobs leased ahead for each handler
+  Duration lease = std::chrono::seconds{30};         ///< renewed while a handler runs
+  Duration soft_time_limit{};                        ///< 0 = none
   Duration hard_time_limit = std::chrono::hours{1};  ///< 0 = none
   Duration result_ttl = std::chrono::hours{24};
-  int max_deliveries = 20;           ///< a job handed out so often without an end is dead; 0 = no bound
+  int max_deliveries = 20;  ///< a job handed out so often without an end is dead; 0 = no bound
   Duration drain_limit = std::chrono::minutes{10};  ///< how long a warm stop may take at the most
 
-  std::string pidfile;      ///< template; empty = none
-  std::string logfile;      ///< template; empty = journal or standard error
-  std::string runtime_dir;  ///< where control sockets live; empty = the default for this user
+  std::string pidfile;             ///< template; empty = none
+  std::string logfile;             ///< template; empty = journal or standard error
+  std::string runtime_dir;         ///< where control sockets live; empty = the default for this user
   std::string log_level = "info";  ///< debug, info, warning or error
 
   std::string schedule_store_url;  ///< STEM_SCHEDULE_STORE_URL; empty = where the jobs are
-  std::string schedule_file;       ///< STEM_SCHEDULE_FILE: `stem schedule` works on this file instead of a store
-  std::string catch_up = "last";   ///< STEM_SCHEDULER_CATCH_UP: slots that were missed: none, last or all of them run
+  std::string schedule_file;  ///< STEM_SCHEDULE_FILE: `stem schedule` works on this file instead of a store
+  std::string catch_up =
+      "last";  ///< STEM_SCHEDULER_CATCH_UP: slots that were missed: none, last or all of them run
   Duration misfire_grace = std::chrono::minutes{1};           ///< a slot that is later than this was missed
   Duration scheduler_lock_period = std::chrono::seconds{15};  ///< the lock of the scheduler that leads
 
@@ -110,7 +113,8 @@ struct Setting {
 /// Every variable that Stem reads, in the order of the manual page.
 std::vector<Setting> settings();
 
-/// One line for each STEM_ or STEMD_ variable that nothing reads, with the nearest known name: likely a typing error.
+/// One line for each STEM_ or STEMD_ variable that nothing reads, with the nearest known name: likely a
+/// typing error.
 std::vector<std::string> unknown_settings(const Environment& environment);
 
 }  // namespace stem

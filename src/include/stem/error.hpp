@@ -25,8 +25,8 @@ enum class Exit : int {
 /// One sentence on what `code` means, for help texts and manual pages.
 const char* describe(Exit code);
 
-/// What cannot go on. The message is one line: what failed, on which thing, why, what to do. `main` prints it and
-/// exits with code(); an executor turns one thrown by a handler into a failed attempt.
+/// What cannot go on. The message is one line: what failed, on which thing, why, what to do. `main` prints it
+/// and exits with code(); an executor turns one thrown by a handler into a failed attempt.
 class Error : public std::runtime_error {
  public:
   Error(Exit code, const std::string& message) : std::runtime_error(message), code_(code) {}

@@ -20,28 +20,32 @@ enum class UniqueUntil {
 
 /// What a producer may ask of one job, beyond its arguments.
 struct EnqueueOptions {
-  std::string id{};                    ///< empty = a new sortable id; one that is queued already is enqueued once
-  std::string queue{};                 ///< empty = the default queue; the routing file may send the job elsewhere
-  int priority = 0;                    ///< 0 to 9; 9 first
-  std::optional<Duration> delay{};     ///< not before now + delay
-  std::optional<WallTime> eta{};       ///< not before; wins over delay
-  std::optional<int> max_retries{};    ///< default: the task's own, else STEM_DEFAULT_MAX_RETRIES
+  std::string id{};     ///< empty = a new sortable id; one that is queued already is enqueued once
+  std::string queue{};  ///< empty = the default queue; the routing file may send the job elsewhere
+  int priority = 0;     ///< 0 to 9; 9 first
+  std::optional<Duration> delay{};   ///< not before now + delay
+  std::optional<WallTime> eta{};     ///< not before; wins over delay
+  std::optional<int> max_retries{};  ///< default: the task's own, else STEM_DEFAULT_MAX_RETRIES
   std::map<std::string, std::string> headers{};
 
-  std::optional<RetryPolicy> retry{};      ///< when failed attempts are tried again; default: the task's own
-  std::optional<Duration> expires{};       ///< not begun later than this after its earliest start: then it is cancelled
-  std::optional<WallTime> expires_at{};    ///< the same as an instant; wins over `expires`
-  std::optional<Duration> result_ttl{};    ///< how long its record is kept; default: the task's own, else STEM_RESULT_TTL
-  bool ignore_result = false;              ///< no record is kept of a success; then nobody can wait for it
+  std::optional<RetryPolicy> retry{};  ///< when failed attempts are tried again; default: the task's own
+  std::optional<Duration>
+      expires{};  ///< not begun later than this after its earliest start: then it is cancelled
+  std::optional<WallTime> expires_at{};  ///< the same as an instant; wins over `expires`
+  std::optional<Duration>
+      result_ttl{};            ///< how long its record is kept; default: the task's own, else STEM_RESULT_TTL
+  bool ignore_result = false;  ///< no record is kept of a success; then nobody can wait for it
 
-  /// Above 0: at most one job of the key from its earliest start on for this long. Another that is enqueued meanwhile is
-  /// not; whoever tries gets the id of the first.
+  /// Above 0: at most one job of the key from its earliest start on for this long. Another that is enqueued
+  /// meanwhile is not; whoever tries gets the id of the first.
   std::optional<Duration> unique_for{};
-  std::string unique_key{};                ///< within the task; 1 to 128 printable characters; empty = a hash of the arguments
+  std::string
+      unique_key{};  ///< within the task; 1 to 128 printable characters; empty = a hash of the arguments
   UniqueUntil unique_until = UniqueUntil::ended;
 
-  /// Enqueued once this job has succeeded, or has failed or was cancelled. Each can read the result: TaskContext::previous().
-  /// They are made, routed and signed together with this job; delays count from then, too.
+  /// Enqueued once this job has succeeded, or has failed or was cancelled. Each can read the result:
+  /// TaskContext::previous(). They are made, routed and signed together with this job; delays count from
+  /// then, too.
   std::vector<Job> then{}, on_failure{};
 };
 

@@ -25,7 +25,8 @@ struct Failure {
   friend bool operator==(const Failure&, const Failure&) = default;
 };
 
-/// What became of a job: the result record, kept in the result backend under `result:ID` until its time-to-live ends.
+/// What became of a job: the result record, kept in the result backend under `result:ID` until its
+/// time-to-live ends.
 struct Result {
   std::string id;
   TaskState state = TaskState::queued;

@@ -4,8 +4,8 @@
 
 namespace stem {
 
-/// When a failed attempt is tried again: min(base * factor^n, cap) after the failure of attempt n (from 0), less a
-/// random part of up to `jitter` of it, so that jobs that failed together do not come back together.
+/// When a failed attempt is tried again: min(base * factor^n, cap) after the failure of attempt n (from 0),
+/// less a random part of up to `jitter` of it, so that jobs that failed together do not come back together.
 struct RetryPolicy {
   Duration base = std::chrono::seconds{2};
   Duration cap = std::chrono::minutes{5};

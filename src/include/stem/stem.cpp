@@ -39,19 +39,24 @@ std::vector<Enqueued> Stem::submit(const std::vector<Job>& jobs) {
 void Stem::know(const Registry& tasks) {
   for (const auto* task : tasks.all())
     if (task->options.unique_for)
-      connections_->unique_tasks.insert_or_assign(task->name, Connections::Uniqueness{*task->options.unique_for, task->options.unique_until});
+      connections_->unique_tasks.insert_or_assign(
+          task->name, Connections::Uniqueness{*task->options.unique_for, task->options.unique_until});
 }
 
-std::optional<Result> Stem::result(const std::string& id) { return connections_->look(id).result; }
+std::optional<Result> Stem::result(const std::string& id) {
+  return connections_->look(id).result;
+}
 
 std::optional<Result> Stem::wait(const std::string& id, Duration timeout) {
   const auto& clock = Clock::system();
   const auto deadline = clock.steady() + std::min<Duration>(timeout, std::chrono::days{3650});
-  for (Duration pause = std::chrono::milliseconds{20};; pause = std::min<Duration>(2 * pause, std::chrono::seconds{1})) {
+  for (Duration pause = std::chrono::milliseconds{20};;
+       pause = std::min<Duration>(2 * pause, std::chrono::seconds{1})) {
     const auto look = connections_->look(id);
     const auto left = duration_cast<Duration>(deadline - clock.steady());
     if (!look.result || is_final(look.result->state) || left <= Duration::zero()) return look.result;
-    connections_->storage.results->await(result_key(id), look.version, std::min(look.in_doubt ? pause : longest_sleep, left));
+    connections_->storage.results->await(result_key(id), look.version,
+                                         std::min(look.in_doubt ? pause : longest_sleep, left));
   }
 }
 

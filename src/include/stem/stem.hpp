@@ -15,11 +15,12 @@
 
 namespace stem {
 
-/// The producer's side: puts jobs into the broker and reads their results. Thread-safe; one a process is enough.
+/// The producer's side: puts jobs into the broker and reads their results. Thread-safe; one a process is
+/// enough.
 class Stem {
  public:
-  /// Opens broker and result backend. Throws Error: 69 unreachable, 73 cannot create, 77 permission, 78 configuration.
-  /// Jobs are signed if the configuration says so.
+  /// Opens broker and result backend. Throws Error: 69 unreachable, 73 cannot create, 77 permission, 78
+  /// configuration. Jobs are signed if the configuration says so.
   explicit Stem(const Config& config);
   /// Signs with `signer` instead, or not at all if there is none.
   Stem(const Config& config, std::optional<PayloadSigner> signer);
@@ -27,26 +28,30 @@ class Stem {
   Stem(Stem&&) noexcept;
   Stem& operator=(Stem&&) noexcept;
 
-  /// Returns the job's id once the broker has it for good. `args` is a JSON object. Throws Error: 64 bad name, queue
-  /// or priority; 69 broker unreachable; 78 configured to sign, and not able to: nothing is enqueued unsigned.
-  std::string enqueue(const std::string& task, Json args = Json::object(), const EnqueueOptions& options = {});
-  /// All or none, in one round trip; those that the routing file sends to a broadcast channel follow one by one.
+  /// Returns the job's id once the broker has it for good. `args` is a JSON object. Throws Error: 64 bad
+  /// name, queue or priority; 69 broker unreachable; 78 configured to sign, and not able to: nothing is
+  /// enqueued unsigned.
+  std::string enqueue(const std::string& task, Json args = Json::object(),
+                      const EnqueueOptions& options = {});
+  /// All or none, in one round trip; those that the routing file sends to a broadcast channel follow one by
+  /// one.
   std::vector<std::string> enqueue(const std::vector<Job>& jobs);
   /// The same, and tells which of them were there already because of their unique key.
   std::vector<Enqueued> submit(const std::vector<Job>& jobs);
-  /// A Chain, a Group or a Chord: all of it or nothing. Throws Error as above, and 64 for what cannot be part of it.
+  /// A Chain, a Group or a Chord: all of it or nothing. Throws Error as above, and 64 for what cannot be part
+  /// of it.
   template <class Canvas>
-    requires requires { typename Canvas::Ids; }
-  typename Canvas::Ids enqueue(const Canvas& canvas) {
-    return draw(canvas);
-  }
-  /// From now on, jobs of these tasks are enqueued with what their TaskOptions say of being unique, where a job says
-  /// nothing of it. What else they say is the workers' affair. Copies what it needs; not while another thread enqueues.
+  requires requires { typename Canvas::Ids; }
+  typename Canvas::Ids enqueue(const Canvas& canvas) { return draw(canvas); }
+  /// From now on, jobs of these tasks are enqueued with what their TaskOptions say of being unique, where a
+  /// job says nothing of it. What else they say is the workers' affair. Copies what it needs; not while
+  /// another thread enqueues.
   void know(const Registry& tasks);
 
   /// What is known of a job now; empty if it was never enqueued or its record has expired.
   std::optional<Result> result(const std::string& id);
-  /// Blocks until the job has ended or `timeout` has passed; then what is known. Wakes by notification, not polling.
+  /// Blocks until the job has ended or `timeout` has passed; then what is known. Wakes by notification, not
+  /// polling.
   std::optional<Result> wait(const std::string& id, Duration timeout);
 
  private:

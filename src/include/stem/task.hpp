@@ -42,8 +42,8 @@ struct PutBack {
 /// What a handler says of its attempt. An exception that leaves a handler is a Retry with its message.
 using Outcome = std::variant<Done, Retry, Dead, PutBack>;
 
-/// Handed to a handler for one attempt; valid until the handler returns, on the handler's thread only, but for
-/// cancelled(), which threads started by the handler may also call.
+/// Handed to a handler for one attempt; valid until the handler returns, on the handler's thread only, but
+/// for cancelled(), which threads started by the handler may also call.
 class TaskContext {
  public:
   virtual ~TaskContext() = default;
@@ -56,40 +56,42 @@ class TaskContext {
   virtual const Json& args() const = 0;
   virtual const std::map<std::string, std::string>& headers() const = 0;
 
-  /// What became of the job that this one was enqueued after: of a chain's link the link before, of an `on_failure` job
-  /// the one that failed. Null for all others.
+  /// What became of the job that this one was enqueued after: of a chain's link the link before, of an
+  /// `on_failure` job the one that failed. Null for all others.
   virtual const Result* previous() const = 0;
   /// Of a chord's callback: what the members returned, in their order. Empty for all others.
   virtual const std::vector<Json>& chord_results() const = 0;
 
   /// Writes to the worker's log, marked with this job (journal fields STEM_TASK_ID and so on).
   virtual spdlog::logger& log() = 0;
-  /// "Still at it": renews the lease now. The worker renews it anyway while the handler runs; call this before a step
-  /// during which the whole process may be held up. Does not wait for the broker.
+  /// "Still at it": renews the lease now. The worker renews it anyway while the handler runs; call this
+  /// before a step during which the whole process may be held up. Does not wait for the broker.
   virtual void heartbeat() = 0;
   /// Asks the broker to hold the job for at least `length` from now, even if this process stops renewing.
   virtual void extend_lease(Duration length) = 0;
   /// How far the job is, 0 to 1, and a note; kept in the job's record at most once a second.
   virtual void progress(double fraction, const std::string& note = {}) = 0;
-  /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped, the job was
-  /// revoked, or the lease was lost and another worker has the job.
+  /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped,
+  /// the job was revoked, or the lease was lost and another worker has the job.
   virtual bool cancelled() const = 0;
 };
 
-/// How attempts of one task are run. A producer may ask for other retries; time limits and rates are the worker's.
+/// How attempts of one task are run. A producer may ask for other retries; time limits and rates are the
+/// worker's.
 struct TaskOptions {
   std::string description{};
-  std::optional<int> max_retries{};          ///< default: STEM_DEFAULT_MAX_RETRIES
-  std::optional<RetryPolicy> retry{};        ///< default: the configuration's
-  std::optional<Duration> soft_time_limit{}; ///< then cancelled() turns true; 0 = none
-  std::optional<Duration> hard_time_limit{}; ///< then the attempt has failed, whatever the handler does; 0 = none
+  std::optional<int> max_retries{};           ///< default: STEM_DEFAULT_MAX_RETRIES
+  std::optional<RetryPolicy> retry{};         ///< default: the configuration's
+  std::optional<Duration> soft_time_limit{};  ///< then cancelled() turns true; 0 = none
+  std::optional<Duration>
+      hard_time_limit{};  ///< then the attempt has failed, whatever the handler does; 0 = none
   /// How many may begin in a time, on all workers together. A job whose turn has not come waits in its queue.
   std::optional<RateLimit> rate_limit{};
   // Where the producer asks for nothing else:
-  std::optional<Duration> expires{};         ///< as in EnqueueOptions
-  std::optional<Duration> result_ttl{};      ///< default: STEM_RESULT_TTL
-  bool ignore_result = false;                ///< no record is kept of a success
-  std::optional<Duration> unique_for{};      ///< for producers that know the task: Stem::know()
+  std::optional<Duration> expires{};     ///< as in EnqueueOptions
+  std::optional<Duration> result_ttl{};  ///< default: STEM_RESULT_TTL
+  bool ignore_result = false;            ///< no record is kept of a success
+  std::optional<Duration> unique_for{};  ///< for producers that know the task: Stem::know()
   UniqueUntil unique_until = UniqueUntil::ended;
 };
 
@@ -104,9 +106,9 @@ class Registry {
     TaskOptions options;
   };
 
-  /// Adds a task. `call` takes a TaskContext& and returns nothing, an Outcome or one of its four cases, or anything
-  /// nlohmann::json can hold, which becomes the result. It runs on several threads at once.
-  /// Throws Error (exit 78) if the name is taken or is not a task name ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128).
+  /// Adds a task. `call` takes a TaskContext& and returns nothing, an Outcome or one of its four cases, or
+  /// anything nlohmann::json can hold, which becomes the result. It runs on several threads at once. Throws
+  /// Error (exit 78) if the name is taken or is not a task name ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128).
   template <std::invocable<TaskContext&> Call>
   void add(const std::string& name, Call call, TaskOptions options = {}) {
     add_handler(name, wrap(std::move(call)), std::move(options));

@@ -25,10 +25,11 @@ class Clock {
   static const Clock& system();
 };
 
-/// Reads `250ms`, `5s`, `2m`, `1h`, `1d` and sums of them (`1m30s`); a bare number other than 0 is refused, for its
-/// unit would be a guess. Throws Error (exit 64) with the text and the accepted forms.
+/// Reads `250ms`, `5s`, `2m`, `1h`, `1d` and sums of them (`1m30s`); a bare number other than 0 is refused,
+/// for its unit would be a guess. Throws Error (exit 64) with the text and the accepted forms.
 Duration parse_duration(std::string_view text);
-/// The shortest exact form that parse_duration reads back: `1m30s`, `250ms`, `0s`. Below a millisecond: `15us`.
+/// The shortest exact form that parse_duration reads back: `1m30s`, `250ms`, `0s`. Below a millisecond:
+/// `15us`.
 std::string format_duration(Duration length);
 
 /// ISO 8601 in UTC with three fractional digits, six when the microsecond part is not zero:

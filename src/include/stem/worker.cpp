@@ -16,6 +16,8 @@ int run_worker(const Config& config, const Registry& tasks, std::optional<Payloa
   return run_worker_service(config, process_environment(), tasks, run);
 }
 
-Config Config::from_environment() { return Config::from(with_credentials(process_environment())); }
+Config Config::from_environment() {
+  return Config::from(with_credentials(process_environment()));
+}
 
 }  // namespace stem
