@@ -28,14 +28,16 @@ PostgresAddress::Options defaults() {
   const auto& pq = postgres_library();
   const Info all(pq.PQconndefaults(), pq.PQconninfoFree);
   PostgresAddress::Options options;
-  for (const auto* one = all.get(); one != nullptr && one->keyword != nullptr; ++one) options[one->keyword] = one->val != nullptr ? one->val : "";
+  for (const auto* one = all.get(); one != nullptr && one->keyword != nullptr; ++one)
+    options[one->keyword] = one->val != nullptr ? one->val : "";
   return options;
 }
 
 /// Nothing older than TLS 1.2 is spoken, whoever asks for it.
 void require_tls_1_2(const Url& url, PostgresAddress::Options& options) {
   const auto& oldest = options.try_emplace("ssl_min_protocol_version", "TLSv1.2").first->second;
-  if (oldest != "TLSv1.2" && oldest != "TLSv1.3") refuse(url, "ssl_min_protocol_version is TLSv1.2 or TLSv1.3");
+  if (oldest != "TLSv1.2" && oldest != "TLSv1.3")
+    refuse(url, "ssl_min_protocol_version is TLSv1.2 or TLSv1.3");
   if (const auto newest = options.find("ssl_max_protocol_version");
       newest != options.end() && newest->second != "TLSv1.2" && newest->second != "TLSv1.3")
     refuse(url, "ssl_max_protocol_version is TLSv1.2 or TLSv1.3");
@@ -43,7 +45,8 @@ void require_tls_1_2(const Url& url, PostgresAddress::Options& options) {
 
 Duration timeout_from(const Url& url, const std::string& text) {
   try {
-    if (const auto timeout = parse_duration(text); timeout > Duration{} && timeout <= longest_timeout) return timeout;
+    if (const auto timeout = parse_duration(text); timeout > Duration{} && timeout <= longest_timeout)
+      return timeout;
   } catch (const Error&) {
     // Its message would repeat the text.
   }
@@ -63,11 +66,13 @@ PostgresAddress::Options options_from(const Url& url) {
   const auto& pq = postgres_library();
   // Only what stands before the question mark: libpq's messages repeat what they do not like.
   char* why = nullptr;
-  const Info parsed(pq.PQconninfoParse(("postgresql://" + url.raw_location).c_str(), &why), pq.PQconninfoFree);
+  const Info parsed(pq.PQconninfoParse(("postgresql://" + url.raw_location).c_str(), &why),
+                    pq.PQconninfoFree);
   if (why != nullptr) pq.PQfreemem(why);
   if (!parsed)
     refuse(url, "libpq cannot read it; write it as " + url.scheme +
-                    "://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for '@', %3A for ':', %2F for '/' and %25 for '%'");
+                    "://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for '@', %3A for ':', %2F for '/' and %25 "
+                    "for '%'");
   PostgresAddress::Options options;
   for (const auto* one = parsed.get(); one->keyword != nullptr; ++one)
     if (one->val != nullptr) options[one->keyword] = one->val;
@@ -96,8 +101,10 @@ std::vector<PostgresAddress::Options> servers_from(const Url& url, const Postgre
     const auto found = options.find(name);
     if (found == options.end()) continue;
     const auto parts = listed(found->second);
-    if (parts.size() != count && parts.size() != 1) refuse(url, std::string("there are not as many of '") + name + "' as of others");
-    if (parts.size() != count && std::string(name) != "port") refuse(url, std::string("'") + name + "' is missing for some servers");
+    if (parts.size() != count && parts.size() != 1)
+      refuse(url, std::string("there are not as many of '") + name + "' as of others");
+    if (parts.size() != count && std::string(name) != "port")
+      refuse(url, std::string("'") + name + "' is missing for some servers");
     for (std::size_t i = 0; i < count; ++i) servers[i][name] = parts[parts.size() == 1 ? 0 : i];
   }
   return servers;
@@ -111,7 +118,8 @@ PostgresAddress PostgresAddress::from(const Url& url, const TlsConfig& tls) {
   auto effective = defaults();
   for (const auto& [name, value] : url.parameters) {
     if (name == "schema" || name == "namespace") {
-      if (name == "namespace" && url.parameters.contains("schema")) refuse(url, "schema and namespace mean the same; give one of them");
+      if (name == "namespace" && url.parameters.contains("schema"))
+        refuse(url, "schema and namespace mean the same; give one of them");
       address.schema = schema_from(url, value);
     } else if (name == "timeout") {
       address.timeout = timeout_from(url, value);
@@ -122,7 +130,8 @@ PostgresAddress PostgresAddress::from(const Url& url, const TlsConfig& tls) {
     } else if (effective.contains(name)) {
       options[name] = value;
     } else {
-      refuse(url, "unknown parameter '" + name + "'; there are schema, timeout, and those of libpq, such as sslmode and sslrootcert");
+      refuse(url, "unknown parameter '" + name +
+                      "'; there are schema, timeout, and those of libpq, such as sslmode and sslrootcert");
     }
   }
   const auto given = options;
@@ -161,11 +170,13 @@ bool PostgresAddress::same_place(const PostgresAddress& other) const {
     for (const auto* name : {"host", "hostaddr", "port", "dbname", "service"})
       if (const auto found = options.find(name); found != options.end()) place.insert(*found);
     // Who names no database has the one of the user's name.
-    if (const auto user = options.find("user"); !place.contains("dbname") && user != options.end()) place["dbname"] = user->second;
+    if (const auto user = options.find("user"); !place.contains("dbname") && user != options.end())
+      place["dbname"] = user->second;
     return place;
   };
-  return schema == other.schema && std::equal(servers.begin(), servers.end(), other.servers.begin(), other.servers.end(),
-                                              [&](const auto& a, const auto& b) { return place(a) == place(b); });
+  return schema == other.schema &&
+         std::equal(servers.begin(), servers.end(), other.servers.begin(), other.servers.end(),
+                    [&](const auto& a, const auto& b) { return place(a) == place(b); });
 }
 
 std::string PostgresAddress::shown(std::size_t server) const {

@@ -21,15 +21,15 @@ struct PostgresAddress {
   std::string schema = "stem";  ///< holds all of Stem's tables; two of them are two brokers in one database
   Duration timeout = std::chrono::seconds{5};          ///< for each answer
   Duration connect_timeout = std::chrono::seconds{5};  ///< for connecting to one server
-  PostgresTrust trust;  ///< what the options come to, as far as TLS goes
+  PostgresTrust trust;                                 ///< what the options come to, as far as TLS goes
 
   /// Whether both hold the same tables, as far as the addresses tell: a host may have several names.
   bool same_place(const PostgresAddress& other) const;
   /// For messages: host, port and database of one of the servers, without user and password.
   std::string shown(std::size_t server = 0) const;
 
-  /// STEM_TLS_* is for what the address does not say: postgres_tls(). Loads libpq. Throws Error (exit 78), whose message
-  /// repeats nothing that may be a password.
+  /// STEM_TLS_* is for what the address does not say: postgres_tls(). Loads libpq. Throws Error (exit 78),
+  /// whose message repeats nothing that may be a password.
   static PostgresAddress from(const Url& url, const TlsConfig& tls = {});
 };
 

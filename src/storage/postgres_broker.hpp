@@ -5,14 +5,16 @@
 #include <set>
 
 #include "storage/broker.hpp"
+#include "storage/lease_tokens.hpp"
 #include "storage/postgres_client.hpp"
+#include "storage/postgres_publisher.hpp"
 #include "storage/server_watch.hpp"
 
 namespace stem {
 
-/// The broker on PostgreSQL. Each call is one transaction in one round trip, publish_guarded() two. Durable when it
-/// returns, as far as the server's synchronous_commit is. Notifications follow the commit. The tables are told of in
-/// docs/postgres.md.
+/// The broker on PostgreSQL. Each call is one transaction in one round trip, publish_guarded() two. Durable
+/// when it returns, as far as the server's synchronous_commit is. Notifications follow the commit. The tables
+/// are told of in docs/postgres.md.
 class PostgresBroker : public Broker {
  public:
   /// `clock` must outlive it.
@@ -20,10 +22,11 @@ class PostgresBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs,
+                                             const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
-  /// An exchange of which nobody knows whether it was done is looked at by the next one: what it settled counts as
-  /// settled, what it leased goes back.
+  /// An exchange of which nobody knows whether it was done is looked at by the next one: what it settled
+  /// counts as settled, what it leased goes back.
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
   bool keeps_records_of(const Store& store) const override;
@@ -47,28 +50,20 @@ class PostgresBroker : public Broker {
     std::vector<Receipt> settled;
   };
 
-  /// What a publication is told by after its connection broke. Slots are used again, by one publication at a time.
-  struct Slot {
-    std::int64_t slot = 0, number = 0;
-  };
-
-  std::size_t publish_open(const std::vector<PostgresCall>& calls, const Slot& slot, const PostgresError& first, std::string session);
   std::set<Receipt> look_at_open_ones();
-  PostgresCall ring(const std::string& channel) const;
-  PostgresCall ring_if_added() const;
   ServerWatch& watch() const;
 
   const std::shared_ptr<PostgresClient> client_;
   const Clock& clock_;
+  LeaseTokens tokens_;
+  PostgresPublisher publisher_;
 
   // Made when somebody first waits, which producers never do.
   mutable std::once_flag watched_;
   mutable std::unique_ptr<ServerWatch> watch_;
 
-  std::mutex mutex_;  // guards what follows
-  std::int64_t token_;
-  std::vector<OpenExchange> open_;
-  std::vector<Slot> free_slots_;
+  std::mutex mutex_;
+  std::vector<OpenExchange> open_;  // guarded by it
 };
 
 }  // namespace stem

@@ -8,14 +8,16 @@
 namespace stem {
 namespace {
 
-// A worker's broker thread has one all the time; handlers that enqueue, or wait for results, share the others.
+// A worker's broker thread has one all the time; handlers that enqueue, or wait for results, share the
+// others.
 constexpr int most_connections = 4;
 constexpr int most_collisions = 10;
 
 /// Those who collided do not meet again at once.
 void pause_after(int collisions) {
   thread_local std::minstd_rand random{std::random_device{}()};
-  std::this_thread::sleep_for(std::chrono::microseconds(std::uniform_int_distribution<int>(500, 2'000 << std::min(collisions, 5))(random)));
+  std::this_thread::sleep_for(std::chrono::microseconds(
+      std::uniform_int_distribution<int>(500, 2'000 << std::min(collisions, 5))(random)));
 }
 
 }  // namespace
@@ -81,7 +83,8 @@ void PostgresClient::converse(const std::function<void(PostgresConnection&)>& co
   }
 }
 
-std::vector<PostgresRows> PostgresClient::run(const std::vector<PostgresCall>& calls, const std::vector<PostgresCall>& afterwards) {
+std::vector<PostgresRows> PostgresClient::run(const std::vector<PostgresCall>& calls,
+                                              const std::vector<PostgresCall>& afterwards) {
   std::vector<PostgresRows> rows;
   converse([&](PostgresConnection& connection) { rows = connection.run(calls, afterwards); });
   return rows;

@@ -11,17 +11,19 @@
 
 namespace stem {
 
-/// The connections that a broker and a store share: made when they are used, kept, and replaced when they were lost.
-/// Each failure is thrown; the next call tries anew. Thread-safe: as many conversations at once as there are connections.
+/// The connections that a broker and a store share: made when they are used, kept, and replaced when they
+/// were lost. Each failure is thrown; the next call tries anew. Thread-safe: as many conversations at once as
+/// there are connections.
 class PostgresClient {
  public:
   explicit PostgresClient(PostgresAddress address) : address_(std::move(address)) {}
 
-  /// Has a conversation; again if it collided with another (a deadlock, say), so it must begin and end its transactions
-  /// itself. Throws Error as PostgresConnection does.
+  /// Has a conversation; again if it collided with another (a deadlock, say), so it must begin and end its
+  /// transactions itself. Throws Error as PostgresConnection does.
   void converse(const std::function<void(PostgresConnection&)>& conversation);
   /// PostgresConnection::run() as a conversation.
-  std::vector<PostgresRows> run(const std::vector<PostgresCall>& calls, const std::vector<PostgresCall>& afterwards = {});
+  std::vector<PostgresRows> run(const std::vector<PostgresCall>& calls,
+                                const std::vector<PostgresCall>& afterwards = {});
   PostgresRows run(const PostgresStatement& statement, const PostgresParameters& parameters);
 
   const PostgresAddress& address() const { return address_; }

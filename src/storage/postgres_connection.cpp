@@ -20,7 +20,9 @@ constexpr int oldest_server = 140000;
 constexpr std::chrono::seconds longest_look{2};
 constexpr auto in_binary = 1;
 
-std::string quoted(const std::string& name) { return '"' + name + '"'; }  // a schema's name has no quotes of its own
+std::string quoted(const std::string& name) {
+  return '"' + name + '"';
+}  // a schema's name has no quotes of its own
 
 bool says(std::string_view text, std::initializer_list<std::string_view> any) {
   return std::any_of(any.begin(), any.end(), [&](auto one) { return text.find(one) != text.npos; });
@@ -28,7 +30,8 @@ bool says(std::string_view text, std::initializer_list<std::string_view> any) {
 
 }  // namespace
 
-PostgresConnection::PostgresConnection(const PostgresAddress& address) : address_(address), pq_(postgres_library()) {
+PostgresConnection::PostgresConnection(const PostgresAddress& address)
+    : address_(address), pq_(postgres_library()) {
   for (std::size_t server = 0;; ++server) {
     try {
       connect(server);
@@ -38,7 +41,9 @@ PostgresConnection::PostgresConnection(const PostgresAddress& address) : address
       pq_.PQfinish(connection_);
       connection_ = nullptr;
       // Who is known there, and not let in, need not ask elsewhere.
-      if (server + 1 == address_.servers.size() || error.state().starts_with("28") || error.state() == "3D000") throw;
+      if (server + 1 == address_.servers.size() || error.state().starts_with("28") ||
+          error.state() == "3D000")
+        throw;
     } catch (...) {
       pq_.PQfinish(connection_);
       throw;
@@ -55,11 +60,14 @@ void PostgresConnection::lost(const std::string& why, bool open) {
   throw PostgresError(Exit::unavailable, "cannot reach " + shown() + ": " + why, "", open);
 }
 
-int PostgresConnection::fd() const { return pq_.PQsocket(connection_); }
+int PostgresConnection::fd() const {
+  return pq_.PQsocket(connection_);
+}
 
 void PostgresConnection::wait(short events, SteadyTime deadline, const std::string& what, bool open) {
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd one{.fd = fd(), .events = events, .revents = 0};
     const int ready = ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
     if (ready > 0) return;
@@ -81,7 +89,8 @@ void PostgresConnection::connect(std::size_t server) {
   connection_ = pq_.PQconnectStartParams(names.data(), values.data(), 0);
   if (connection_ == nullptr) throw std::bad_alloc();
   pq_.PQsetErrorVerbosity(connection_, PQERRORS_VERBOSE);  // else a refusal has no SQLSTATE
-  pq_.PQsetNoticeProcessor(connection_, [](void*, const char*) {}, nullptr);  // it would write to standard error
+  pq_.PQsetNoticeProcessor(
+      connection_, [](void*, const char*) {}, nullptr);  // it would write to standard error
   const auto deadline = std::chrono::steady_clock::now() + address_.connect_timeout;
   auto state = pq_.PQstatus(connection_) == CONNECTION_BAD ? PGRES_POLLING_FAILED : PGRES_POLLING_WRITING;
   while (state == PGRES_POLLING_READING || state == PGRES_POLLING_WRITING) {
@@ -97,11 +106,15 @@ void PostgresConnection::connect(std::size_t server) {
   tell_of_tls();
   const auto words = plain_message(said);
   if (says(words, {"no password supplied"}))
-    throw PostgresError(Exit::no_permission, shown() + " asks for a password; write it into the address: postgresql://USER:PASSWORD@HOST, "
-                                                       "with %40 for '@'; or into a .pgpass file",
-                        "");
+    throw PostgresError(
+        Exit::no_permission,
+        shown() +
+            " asks for a password; write it into the address: postgresql://USER:PASSWORD@HOST, "
+            "with %40 for '@'; or into a .pgpass file",
+        "");
   // What the second look did not find, or was not let see.
-  if (says(words, {"certificate", "does not support SSL", "private key", "protocol version", "invalid sslmode", "invalid port", "invalid integer"}))
+  if (says(words, {"certificate", "does not support SSL", "private key", "protocol version",
+                   "invalid sslmode", "invalid port", "invalid integer"}))
     throw PostgresError(Exit::config, "cannot use " + shown() + ": " + words, "");
   if (says(words, {"Permission denied"}))
     throw PostgresError(Exit::no_permission, "may not connect to " + shown() + ": " + words, "");
@@ -112,7 +125,8 @@ void PostgresConnection::remember_server() {
   sockaddr_storage name{};
   socklen_t size = sizeof name;
   // It fails while there is no connection, and after the server has hung up.
-  if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&name), &size) != 0 || name.ss_family == AF_UNIX) return;
+  if (::getpeername(fd(), reinterpret_cast<sockaddr*>(&name), &size) != 0 || name.ss_family == AF_UNIX)
+    return;
   reached_ = name;
   reached_size_ = size;
 }
@@ -133,18 +147,24 @@ void PostgresConnection::refused(const std::string& state, const std::string& sa
   auto error = postgres_error(shown(), state, said);
   if (!state.starts_with("28")) throw PostgresError(error);
   if (says(said, {"requires a valid client certificate"}))
-    throw PostgresError(Exit::no_permission, "cannot reach " + shown() + ": " + tls_client_wanted(trust.names).what(), state);
+    throw PostgresError(Exit::no_permission,
+                        "cannot reach " + shown() + ": " + tls_client_wanted(trust.names).what(), state);
   if (says(said, {"no encryption"}))
     throw PostgresError(Exit::no_permission,
-                        shown() + " lets this user not in from here without TLS, by its pg_hba.conf; write sslmode=verify-full into the address "
-                                  "(STEM_BROKER_URL), and put the certificate of the server's authority into " + trust.names.ca,
+                        shown() +
+                            " lets this user not in from here without TLS, by its pg_hba.conf; write "
+                            "sslmode=verify-full into the address "
+                            "(STEM_BROKER_URL), and put the certificate of the server's authority into " +
+                            trust.names.ca,
                         state);
   // Where the certificate is a part of logging in, PostgreSQL tells only its log which part was wrong.
   if (trust.asked && !ours.empty()) {
     const auto mine = TlsContext(trust.config, trust.names).client();
     throw PostgresError(Exit::no_permission,
-                        std::string(error.what()) + "; if it goes by certificates, the user has to be '" + (mine ? mine->subject : "?") +
-                            "', the common name of the one in " + trust.names.client_cert + " (" + printable(ours) + "), or be mapped to it in its pg_ident.conf",
+                        std::string(error.what()) + "; if it goes by certificates, the user has to be '" +
+                            (mine ? mine->subject : "?") + "', the common name of the one in " +
+                            trust.names.client_cert + " (" + printable(ours) +
+                            "), or be mapped to it in its pg_ident.conf",
                         state);
   }
   throw PostgresError(error);
@@ -159,30 +179,39 @@ std::pair<std::string, std::string> PostgresConnection::tls() const {
   return {attribute("protocol"), attribute("cipher")};
 }
 
-std::optional<TlsLook> PostgresConnection::shake_hands_again(const PostgresTrust& trust, bool to_the_end) const {
+std::optional<TlsLook> PostgresConnection::shake_hands_again(const PostgresTrust& trust,
+                                                             bool to_the_end) const {
   const auto host = address_.servers[server_].find("host");
-  return shake_hands_with_postgres(reached_, reached_size_, host == address_.servers[server_].end() ? std::string() : host->second, trust,
-                                   std::min<Duration>(address_.connect_timeout, longest_look), to_the_end);
+  return shake_hands_with_postgres(
+      reached_, reached_size_, host == address_.servers[server_].end() ? std::string() : host->second, trust,
+      std::min<Duration>(address_.connect_timeout, longest_look), to_the_end);
 }
 
 void PostgresConnection::set_up() {
-  const auto needs = [&](const std::string& what) { throw PostgresError(Exit::config, shown() + " " + what, ""); };
+  const auto needs = [&](const std::string& what) {
+    throw PostgresError(Exit::config, shown() + " " + what, "");
+  };
   if (const int version = pq_.PQserverVersion(connection_); version < oldest_server)
     needs("is version " + std::to_string(version / 10000) + "; Stem needs PostgreSQL 14 or newer");
-  if (const char* encoding = pq_.PQparameterStatus(connection_, "server_encoding"); encoding == nullptr || std::string_view(encoding) != "UTF8")
-    needs("keeps text as " + std::string(encoding != nullptr ? encoding : "?") + "; create Stem's database with ENCODING 'UTF8'");
+  if (const char* encoding = pq_.PQparameterStatus(connection_, "server_encoding");
+      encoding == nullptr || std::string_view(encoding) != "UTF8")
+    needs("keeps text as " + std::string(encoding != nullptr ? encoding : "?") +
+          "; create Stem's database with ENCODING 'UTF8'");
   pq_.PQsetnonblocking(connection_, 1);
   const auto limit = std::to_string(std::chrono::ceil<std::chrono::milliseconds>(address_.timeout).count());
-  // Tables that are empty one minute and full the next make statistics lie: each statement has one good plan, an index
-  // and a loop, and is planned once.
-  const auto rows = execute("SET search_path = " + quoted(address_.schema) +
-                            "; SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;"
-                            "SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
-                            "SET max_parallel_workers_per_gather = 0; SET idle_session_timeout = 0;"
-                            "SET default_transaction_isolation = 'read committed';"
-                            "SET lock_timeout = " + limit + "; SET statement_timeout = " + limit +
-                            "; SET idle_in_transaction_session_timeout = '30s';"
-                            "SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+  // Tables that are empty one minute and full the next make statistics lie: each statement has one good plan,
+  // an index and a loop, and is planned once.
+  const auto rows =
+      execute("SET search_path = " + quoted(address_.schema) +
+              "; SET plan_cache_mode = force_generic_plan; SET jit = off; SET enable_seqscan = off;"
+              "SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;"
+              "SET max_parallel_workers_per_gather = 0; SET idle_session_timeout = 0;"
+              "SET default_transaction_isolation = 'read committed';"
+              "SET lock_timeout = " +
+              limit + "; SET statement_timeout = " + limit +
+              "; SET idle_in_transaction_session_timeout = '30s';"
+              "SELECT pid || ' ' || extract(epoch FROM backend_start) FROM pg_stat_activity WHERE pid = "
+              "pg_backend_pid()");
   session_ = rows.back().text(0, 0);
 }
 
@@ -192,7 +221,8 @@ PGresult* PostgresConnection::next(bool open) {
     const int unsent = pq_.PQflush(connection_);
     if (unsent < 0) lost(plain_message(pq_.PQerrorMessage(connection_)), open);
     if (pq_.PQisBusy(connection_) == 0) return pq_.PQgetResult(connection_);
-    wait(static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN), deadline, "no answer within " + format_duration(address_.timeout), open);
+    wait(static_cast<short>(unsent > 0 ? POLLIN | POLLOUT : POLLIN), deadline,
+         "no answer within " + format_duration(address_.timeout), open);
     if (pq_.PQconsumeInput(connection_) == 0) lost(plain_message(pq_.PQerrorMessage(connection_)), open);
   }
 }
@@ -217,10 +247,12 @@ std::vector<PostgresRows> PostgresConnection::execute(const std::string& sql) {
   return all;
 }
 
-void PostgresConnection::send(const std::vector<PostgresCall>& calls, std::vector<const PostgresStatement*>& expected) {
+void PostgresConnection::send(const std::vector<PostgresCall>& calls,
+                              std::vector<const PostgresStatement*>& expected) {
   for (const auto& call : calls) {
     const auto& statement = call.statement;
-    if (!prepared_.contains(&statement) && std::find(expected.begin(), expected.end(), &statement) == expected.end()) {
+    if (!prepared_.contains(&statement) &&
+        std::find(expected.begin(), expected.end(), &statement) == expected.end()) {
       sent(pq_.PQsendPrepare(connection_, statement.name, statement.sql.c_str(), 0, nullptr));
       expected.push_back(&statement);
     }
@@ -231,14 +263,15 @@ void PostgresConnection::send(const std::vector<PostgresCall>& calls, std::vecto
       lengths.push_back(static_cast<int>(value.size()));
       formats.push_back(in_binary);
     }
-    sent(pq_.PQsendQueryPrepared(connection_, statement.name, static_cast<int>(values.size()), values.data(), lengths.data(),
-                                 formats.data(), in_binary));
+    sent(pq_.PQsendQueryPrepared(connection_, statement.name, static_cast<int>(values.size()), values.data(),
+                                 lengths.data(), formats.data(), in_binary));
     expected.push_back(nullptr);
   }
   sent(pq_.PQpipelineSync(connection_));
 }
 
-std::vector<PostgresRows> PostgresConnection::run(const std::vector<PostgresCall>& calls, const std::vector<PostgresCall>& afterwards) {
+std::vector<PostgresRows> PostgresConnection::run(const std::vector<PostgresCall>& calls,
+                                                  const std::vector<PostgresCall>& afterwards) {
   if (!in_pipeline_) sent(pq_.PQenterPipelineMode(connection_));
   in_pipeline_ = true;
   std::vector<const PostgresStatement*> expected;  // null = a call, else the preparation of one
@@ -262,8 +295,10 @@ std::vector<PostgresRows> PostgresConnection::run(const std::vector<PostgresCall
       if (status == PGRES_PIPELINE_SYNC) return;
       const auto* const preparing = i < end ? expected[i] : nullptr;
       if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK) {
-        if (preparing != nullptr) prepared_.insert(preparing);
-        else if (begin == 0) all.push_back(std::move(rows));
+        if (preparing != nullptr)
+          prepared_.insert(preparing);
+        else if (begin == 0)
+          all.push_back(std::move(rows));
       } else if (status == PGRES_FATAL_ERROR && !refused) {
         const char* state = pq_.PQresultErrorField(result, PG_DIAG_SQLSTATE);
         if (state == nullptr) lost(plain_message(pq_.PQresultErrorMessage(result)), open);
@@ -293,7 +328,8 @@ std::vector<PostgresRows> PostgresConnection::run(const std::vector<PostgresCall
 }
 
 bool PostgresConnection::is_usable() const {
-  return !broken_ && pq_.PQstatus(connection_) == CONNECTION_OK && pq_.PQtransactionStatus(connection_) == PQTRANS_IDLE;
+  return !broken_ && pq_.PQstatus(connection_) == CONNECTION_OK &&
+         pq_.PQtransactionStatus(connection_) == PQTRANS_IDLE;
 }
 
 bool PostgresConnection::is_stale() const {

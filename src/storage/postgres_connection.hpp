@@ -28,30 +28,34 @@ struct PostgresCall {
   PostgresParameters parameters{};
 };
 
-/// A connection that is logged in, with its session set up. Not thread-safe. After an exception ask is_usable().
+/// A connection that is logged in, with its session set up. Not thread-safe. After an exception ask
+/// is_usable().
 class PostgresConnection {
  public:
-  /// Tries the servers of the address in turn. Throws PostgresError: 69 unreachable or starting, 77 not let in, 78 not
-  /// a server that Stem can use.
+  /// Tries the servers of the address in turn. Throws PostgresError: 69 unreachable or starting, 77 not let
+  /// in, 78 not a server that Stem can use.
   explicit PostgresConnection(const PostgresAddress& address);
   ~PostgresConnection();
   PostgresConnection(const PostgresConnection&) = delete;
   PostgresConnection& operator=(const PostgresConnection&) = delete;
 
-  /// Any SQL, of several statements, in one transaction of its own; values as text. Only before the first run().
+  /// Any SQL, of several statements, in one transaction of its own; values as text. Only before the first
+  /// run().
   std::vector<PostgresRows> execute(const std::string& sql);
 
-  /// Runs `calls` in one transaction (or in the one that a call began), and then, in one of its own, `afterwards`, whose
-  /// failure is nobody's business: all of it is sent at once, one round trip. Returns the rows of each of `calls`.
-  /// Throws PostgresError; is_open() if the connection broke before the server told of the commit.
-  std::vector<PostgresRows> run(const std::vector<PostgresCall>& calls, const std::vector<PostgresCall>& afterwards = {});
+  /// Runs `calls` in one transaction (or in the one that a call began), and then, in one of its own,
+  /// `afterwards`, whose failure is nobody's business: all of it is sent at once, one round trip. Returns the
+  /// rows of each of `calls`. Throws PostgresError; is_open() if the connection broke before the server told
+  /// of the commit.
+  std::vector<PostgresRows> run(const std::vector<PostgresCall>& calls,
+                                const std::vector<PostgresCall>& afterwards = {});
 
   /// Whether it may be used again: neither broken, nor in the middle of a transaction.
   bool is_usable() const;
   /// Whether the server has closed the connection, or said something that nobody asked for.
   bool is_stale() const;
-  /// For connections that LISTEN: takes what is there without waiting, and hands what was said with each notification
-  /// to `heard`. False when the server has gone.
+  /// For connections that LISTEN: takes what is there without waiting, and hands what was said with each
+  /// notification to `heard`. False when the server has gone.
   bool drain(const std::function<void(std::string_view)>& heard);
   int fd() const;
   /// Version and cipher; both empty without TLS.

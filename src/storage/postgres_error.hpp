@@ -24,8 +24,8 @@ class PostgresError : public Error {
   bool open_;
 };
 
-/// What an error of the server means: which exit status, and what to do. `at` is the address as shown, `said` the
-/// server's words.
+/// What an error of the server means: which exit status, and what to do. `at` is the address as shown, `said`
+/// the server's words.
 PostgresError postgres_error(const std::string& at, std::string_view state, std::string_view said);
 
 /// The SQLSTATE in what libpq says of a connection that failed, with verbose errors; empty if there is none.

@@ -24,14 +24,19 @@ constexpr std::string_view request{"\0\0\0\x08\x04\xd2\x16\x2f", 8};
 class Line {
  public:
   Line(const sockaddr_storage& server, socklen_t size, SteadyTime deadline)
-      : socket_(::socket(server.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)), deadline_(deadline) {
-    open_ = socket_ && (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&server), size) == 0 || errno == EINPROGRESS);
+      : socket_(::socket(server.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)),
+        deadline_(deadline) {
+    open_ = socket_ && (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&server), size) == 0 ||
+                        errno == EINPROGRESS);
   }
   bool write(std::string_view bytes) {
     while (open_ && !bytes.empty()) {
-      const auto sent = ready(POLLOUT, deadline_) ? ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) : -1;
-      if (sent > 0) bytes.remove_prefix(static_cast<std::size_t>(sent));
-      else if (errno != EAGAIN && errno != EINTR) open_ = false;
+      const auto sent =
+          ready(POLLOUT, deadline_) ? ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) : -1;
+      if (sent > 0)
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+      else if (errno != EAGAIN && errno != EINTR)
+        open_ = false;
     }
     return open_;
   }
@@ -63,7 +68,8 @@ class Line {
 
 }  // namespace
 
-std::optional<TlsLook> shake_hands_with_postgres(const sockaddr_storage& server, socklen_t size, const std::string& host, const PostgresTrust& trust,
+std::optional<TlsLook> shake_hands_with_postgres(const sockaddr_storage& server, socklen_t size,
+                                                 const std::string& host, const PostgresTrust& trust,
                                                  Duration patience, bool to_the_end) {
   const auto context = std::make_shared<TlsContext>(trust.config, trust.names);
   Line line(server, size, steady_clock::now() + patience);
@@ -71,7 +77,9 @@ std::optional<TlsLook> shake_hands_with_postgres(const sockaddr_storage& server,
   // No byte more: what follows belongs to the handshake.
   const auto answer = line.read(1);
   if (answer == "N")
-    throw Error(Exit::config, "it has no TLS; turn it on there (ssl = on), or, where nobody is on the way, write sslmode=disable into the address (STEM_BROKER_URL)");
+    throw Error(Exit::config,
+                "it has no TLS; turn it on there (ssl = on), or, where nobody is on the way, write "
+                "sslmode=disable into the address (STEM_BROKER_URL)");
   if (answer != "S") return std::nullopt;
   // The name is said in any case, as libpq does: who is on the way may choose the certificate by it.
   TlsStream stream(context, host, trust.checks_host);
@@ -96,8 +104,14 @@ std::optional<TlsLook> shake_hands_with_postgres(const sockaddr_storage& server,
     line.write(stream.take());  // tells the server why
     throw;
   }
-  return TlsLook{.version = stream.version(), .cipher = stream.cipher(), .server = stream.peer(), .client = context->client(),
-                 .authorities = context->authorities(), .config = trust.config, .names = trust.names, .unchecked = {}};
+  return TlsLook{.version = stream.version(),
+                 .cipher = stream.cipher(),
+                 .server = stream.peer(),
+                 .client = context->client(),
+                 .authorities = context->authorities(),
+                 .config = trust.config,
+                 .names = trust.names,
+                 .unchecked = {}};
 }
 
 }  // namespace stem

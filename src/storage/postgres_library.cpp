@@ -19,13 +19,15 @@ std::string last_error() {
 PostgresLibrary load() {
   void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (handle == nullptr)
-    throw Error(Exit::config, "PostgreSQL takes its client library " + std::string(file) + ", which cannot be loaded (" +
-                                  last_error() + "); install it (Debian: libpq5)");
+    throw Error(Exit::config, "PostgreSQL takes its client library " + std::string(file) +
+                                  ", which cannot be loaded (" + last_error() +
+                                  "); install it (Debian: libpq5)");
   PostgresLibrary library{};
   const auto find = [&](auto& function, const char* name) {
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
     if (function == nullptr)
-      throw Error(Exit::config, std::string(file) + " is older than PostgreSQL 14's and lacks what Stem takes (" +
+      throw Error(Exit::config, std::string(file) +
+                                    " is older than PostgreSQL 14's and lacks what Stem takes (" +
                                     last_error() + "); install a newer one (Debian: libpq5)");
   };
 #define STEM_FIND(name) find(library.name, #name);

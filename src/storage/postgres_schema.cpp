@@ -6,8 +6,8 @@
 namespace stem {
 namespace {
 
-// What the columns mean is told in docs/postgres.md. Half of each page is left free, so that a lease goes onto the page
-// of its job and changes no index.
+// What the columns mean is told in docs/postgres.md. Half of each page is left free, so that a lease goes
+// onto the page of its job and changes no index.
 constexpr std::array migrations{
     PostgresMigration{1, R"(
       CREATE SEQUENCE number;
@@ -70,27 +70,39 @@ int number_in(std::string_view text) {
 /// 0 where there are no tables yet.
 int version_of(PostgresConnection& connection, const std::string& schema) {
   const auto name = "'\"" + schema + "\"'";  // a schema's name has no quotes of its own
-  const auto found = connection.execute("SELECT to_regnamespace(" + name + ") IS NOT NULL, to_regclass('\"" + schema + "\".stem_schema') IS NOT NULL, "
-                                        "(SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(" + name + "))");
+  const auto found =
+      connection.execute("SELECT to_regnamespace(" + name + ") IS NOT NULL, to_regclass('\"" + schema +
+                         "\".stem_schema') IS NOT NULL, "
+                         "(SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(" +
+                         name + "))");
   const auto& row = found.at(0);
-  if (row.text(0, 1) == "t") return number_in(connection.execute("SELECT version FROM stem_schema").at(0).text(0, 0));
+  if (row.text(0, 1) == "t")
+    return number_in(connection.execute("SELECT version FROM stem_schema").at(0).text(0, 0));
   if (row.text(0, 2) != "0")
-    throw PostgresError(Exit::config, "schema " + schema + " of " + connection.shown() + " belongs to another program; name another one: ?schema=NAME", "");
+    throw PostgresError(Exit::config,
+                        "schema " + schema + " of " + connection.shown() +
+                            " belongs to another program; name another one: ?schema=NAME",
+                        "");
   return 0;
 }
 
 void refuse_newer(const PostgresConnection& connection, const std::string& schema, int found, int known) {
   if (found > known)
-    throw PostgresError(Exit::config, "schema " + schema + " of " + connection.shown() + " has version " + std::to_string(found) +
-                                          ", this program knows up to " + std::to_string(known) + "; upgrade this program",
+    throw PostgresError(Exit::config,
+                        "schema " + schema + " of " + connection.shown() + " has version " +
+                            std::to_string(found) + ", this program knows up to " + std::to_string(known) +
+                            "; upgrade this program",
                         "");
 }
 
 }  // namespace
 
-std::span<const PostgresMigration> postgres_migrations() { return migrations; }
+std::span<const PostgresMigration> postgres_migrations() {
+  return migrations;
+}
 
-void bring_up_to_date(PostgresConnection& connection, const std::string& schema, std::span<const PostgresMigration> steps) {
+void bring_up_to_date(PostgresConnection& connection, const std::string& schema,
+                      std::span<const PostgresMigration> steps) {
   const int known = steps.back().version;
   const int found = version_of(connection, schema);
   refuse_newer(connection, schema, found, known);

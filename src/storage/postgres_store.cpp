@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "storage/instant.hpp"
 #include "storage/postgres_statements.hpp"
 #include "storage/postgres_subscription.hpp"
 
@@ -14,11 +15,12 @@ constexpr std::chrono::seconds slow_look{5};  // for a notification that was los
 constexpr std::chrono::hours longest_wait{24 * 365};
 constexpr const char* last_character = "\xf4\x8f\xbf\xbf";
 
-std::int64_t micros(WallTime time) { return time.time_since_epoch().count(); }
-
 /// Of a row of version, end and value.
 StoreEntry entry_of(const std::string& key, const PostgresRows& rows, int row) {
-  StoreEntry entry{.key = key, .value = std::string(rows.text(row, 2)), .version = rows.number(row, 0), .expires = std::nullopt};
+  StoreEntry entry{.key = key,
+                   .value = std::string(rows.text(row, 2)),
+                   .version = rows.number(row, 0),
+                   .expires = std::nullopt};
   if (const auto expires = rows.maybe(row, 1)) entry.expires = WallTime(Duration(*expires));
   return entry;
 }
@@ -26,20 +28,23 @@ StoreEntry entry_of(const std::string& key, const PostgresRows& rows, int row) {
 }  // namespace
 
 std::vector<PostgresCall> calls_to_put(const std::vector<StoreWrite>& writes, WallTime now) {
-  // One statement cannot write a row twice. Sorted, so that two who write the same keys wait for each other in line.
+  // One statement cannot write a row twice. Sorted, so that two who write the same keys wait for each other
+  // in line.
   std::vector<const StoreWrite*> last;
   for (const auto& write : writes) last.push_back(&write);
   std::stable_sort(last.begin(), last.end(), [](const auto* a, const auto* b) { return a->key < b->key; });
   std::vector<PostgresCall> calls;
   for (std::size_t i = 0; i < last.size();) {
-    PostgresArray keys(PostgresArray::Of::text), values(PostgresArray::Of::bytea), ends(PostgresArray::Of::bigint);
+    PostgresArray keys(PostgresArray::Of::text), values(PostgresArray::Of::bytea),
+        ends(PostgresArray::Of::bigint);
     for (; i < last.size() && keys.size() < postgres::most_entries; ++i) {
       if (i + 1 < last.size() && last[i + 1]->key == last[i]->key) continue;
       keys.add(last[i]->key);
       values.add(last[i]->value);
       ends.add(last[i]->ttl == Duration{} ? std::nullopt : std::optional(micros(now + last[i]->ttl)));
     }
-    if (keys.size() > 0) calls.push_back({postgres::put, PostgresParameters().add(keys).add(values).add(ends)});
+    if (keys.size() > 0)
+      calls.push_back({postgres::put, PostgresParameters().add(keys).add(values).add(ends)});
   }
   return calls;
 }
@@ -66,11 +71,13 @@ std::optional<StoreEntry> PostgresStore::get(const std::string& key) {
   return rows.count() == 0 ? std::nullopt : std::optional(entry_of(key, rows, 0));
 }
 
-bool PostgresStore::put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) {
+bool PostgresStore::put_guarded(const std::vector<StoreWrite>& writes,
+                                const std::vector<StoreGuard>& guards) {
   if (writes.empty() && guards.empty()) return true;
   const auto now = clock_.wall();
   std::vector<PostgresCall> afterwards;
-  if (!writes.empty()) afterwards.push_back({postgres::notify, PostgresParameters().add(client_->channel("records"))});
+  if (!writes.empty())
+    afterwards.push_back({postgres::notify, PostgresParameters().add(client_->channel("records"))});
   if (guards.empty()) {
     client_->run(calls_to_put(writes, now), afterwards);
     return true;
@@ -79,9 +86,16 @@ bool PostgresStore::put_guarded(const std::vector<StoreWrite>& writes, const std
     const auto& write = writes[0];
     const auto expected = guards[0].version;
     PostgresParameters parameters;
-    parameters.add(write.key).add(write.value).add(write.ttl == Duration{} ? 0 : micros(now + write.ttl)).add(micros(now));
+    parameters.add(write.key)
+        .add(write.value)
+        .add(write.ttl == Duration{} ? 0 : micros(now + write.ttl))
+        .add(micros(now));
     if (expected != 0) parameters.add(expected);
-    return client_->run({{expected == 0 ? postgres::set_if_absent : postgres::set_if_version, parameters}}, afterwards).at(0).count() > 0;
+    return client_
+               ->run({{expected == 0 ? postgres::set_if_absent : postgres::set_if_version, parameters}},
+                     afterwards)
+               .at(0)
+               .count() > 0;
   }
   auto calls = calls_to_put(writes, now);
   calls.push_back({postgres::commit});
@@ -101,22 +115,31 @@ bool PostgresStore::erase(const std::string& key) {
   return rows.count() > 0 && rows.number(0, 0) != 0;
 }
 
-std::vector<StoreEntry> PostgresStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+std::vector<StoreEntry> PostgresStore::list(const std::string& prefix, std::size_t limit,
+                                            const std::string& after) {
   const auto most = static_cast<std::int64_t>(std::min<std::size_t>(limit, INT64_MAX));
-  const auto rows = client_->run(
-      postgres::list, PostgresParameters().add(prefix).add(prefix + last_character).add(after).add(micros(clock_.wall())).add(most));
+  const auto rows = client_->run(postgres::list, PostgresParameters()
+                                                     .add(prefix)
+                                                     .add(prefix + last_character)
+                                                     .add(after)
+                                                     .add(micros(clock_.wall()))
+                                                     .add(most));
   std::vector<StoreEntry> found;
-  for (int row = 0; row < rows.count(); ++row) found.push_back(entry_of(std::string(rows.text(row, 3)), rows, row));
+  for (int row = 0; row < rows.count(); ++row)
+    found.push_back(entry_of(std::string(rows.text(row, 3)), rows, row));
   return found;
 }
 
 WakeListener<ServerWatch>& PostgresStore::listener() {
   const std::lock_guard lock(mutex_);
-  if (!listener_) listener_ = std::make_unique<WakeListener<ServerWatch>>(postgres_subscription(client_->address(), client_->channel("records")));
+  if (!listener_)
+    listener_ = std::make_unique<WakeListener<ServerWatch>>(
+        postgres_subscription(client_->address(), client_->channel("records")));
   return *listener_;
 }
 
-std::optional<StoreEntry> PostgresStore::await(const std::string& key, std::int64_t version, Duration timeout) {
+std::optional<StoreEntry> PostgresStore::await(const std::string& key, std::int64_t version,
+                                               Duration timeout) {
   const auto deadline = std::chrono::steady_clock::now() + std::min<Duration>(timeout, longest_wait);
   auto& notifications = listener();
   for (;;) {
@@ -136,7 +159,9 @@ void PostgresStore::stop_waiting() {
 }
 
 std::size_t PostgresStore::sweep() {
-  const auto rows = client_->run({{postgres::sweep, PostgresParameters().add(micros(clock_.wall())).add(swept_at_once)}, {postgres::forget_marks}});
+  const auto rows =
+      client_->run({{postgres::sweep, PostgresParameters().add(micros(clock_.wall())).add(swept_at_once)},
+                    {postgres::forget_marks}});
   return static_cast<std::size_t>(rows.at(0).number(0, 0));
 }
 

@@ -6,8 +6,8 @@
 
 #include "storage/postgres_client.hpp"
 #include "storage/server_watch.hpp"
-#include "storage/wake_listener.hpp"
 #include "storage/store.hpp"
+#include "storage/wake_listener.hpp"
 
 namespace stem {
 
@@ -23,12 +23,14 @@ bool hold(const std::vector<PostgresRows>& rows);
 class PostgresStore : public Store {
  public:
   /// `clock` must outlive it.
-  PostgresStore(std::shared_ptr<PostgresClient> client, const Clock& clock) : client_(std::move(client)), clock_(clock) {}
+  PostgresStore(std::shared_ptr<PostgresClient> client, const Clock& clock)
+      : client_(std::move(client)), clock_(clock) {}
 
   std::optional<StoreEntry> get(const std::string& key) override;
   bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override;
   bool erase(const std::string& key) override;
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override;
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                               const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
   void stop_waiting() override;
   std::size_t sweep() override;

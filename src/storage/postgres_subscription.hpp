@@ -7,7 +7,8 @@
 
 namespace stem {
 
-/// Listens on a channel of a PostgreSQL, on a connection of its own each time. Errors are those of PostgresConnection.
+/// Listens on a channel of a PostgreSQL, on a connection of its own each time. Errors are those of
+/// PostgresConnection.
 ServerWatch::Subscribe postgres_subscription(PostgresAddress address, std::string channel);
 
 }  // namespace stem

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,6 +29,12 @@ class PostgresArray {
   enum class Of : std::uint32_t { bytea = 17, bigint = 20, text = 25 };
 
   explicit PostgresArray(Of type) : type_(type) {}
+  static PostgresArray numbers() { return PostgresArray(Of::bigint); }
+  static PostgresArray texts(std::span<const std::string> values = {}) {
+    PostgresArray array(Of::text);
+    for (const auto& value : values) array.add(value);
+    return array;
+  }
   PostgresArray& add(std::int64_t number) {
     append_number(items_, std::int32_t{8});
     append_number(items_, number);
@@ -107,7 +114,9 @@ class PostgresRows {
 
   PGresult* get() const { return result_; }
   int count() const { return postgres_library().PQntuples(result_); }
-  bool is_null(int row, int column) const { return postgres_library().PQgetisnull(result_, row, column) != 0; }
+  bool is_null(int row, int column) const {
+    return postgres_library().PQgetisnull(result_, row, column) != 0;
+  }
   /// A bigint.
   std::int64_t number(int row, int column) const { return big_endian(text(row, column)); }
   std::optional<std::int64_t> maybe(int row, int column) const {
@@ -121,7 +130,8 @@ class PostgresRows {
   std::vector<std::int64_t> numbers(int row, int column) const {
     std::vector<std::int64_t> numbers;
     auto bytes = text(row, column);
-    for (bytes.remove_prefix(std::min<std::size_t>(bytes.size(), 20)); bytes.size() >= 12; bytes.remove_prefix(12))
+    for (bytes.remove_prefix(std::min<std::size_t>(bytes.size(), 20)); bytes.size() >= 12;
+         bytes.remove_prefix(12))
       numbers.push_back(big_endian(bytes.substr(4, 8)));
     return numbers;
   }

@@ -28,7 +28,8 @@ int database_from(const Url& url, const std::string& text) {
 
 Duration timeout_from(const Url& url, const std::string& text) {
   try {
-    if (const auto timeout = parse_duration(text); timeout > Duration{} && timeout <= longest_timeout) return timeout;
+    if (const auto timeout = parse_duration(text); timeout > Duration{} && timeout <= longest_timeout)
+      return timeout;
   } catch (const Error&) {
     // Its message would repeat the text.
   }
@@ -40,7 +41,8 @@ void take_credentials(RedisAddress& address, const Url& url, std::string_view te
   const auto colon = text.find(':');
   if (colon != std::string_view::npos) address.user = url.decoded(text.substr(0, colon));
   address.password = url.decoded(colon == std::string_view::npos ? text : text.substr(colon + 1));
-  if (address.password.empty()) refuse(url, "what stands before '@' has no password; write USER:PASSWORD@ or :PASSWORD@");
+  if (address.password.empty())
+    refuse(url, "what stands before '@' has no password; write USER:PASSWORD@ or :PASSWORD@");
 }
 
 void take_host(RedisAddress& address, const Url& url, std::string_view text) {
@@ -58,7 +60,8 @@ void take_host(RedisAddress& address, const Url& url, std::string_view text) {
   }
   if (port.empty()) return;
   address.port = port.substr(1);
-  if (port.front() != ':' || number_up_to(65535, address.port) < 1) refuse(url, "the port is a number from 1 to 65535");
+  if (port.front() != ':' || number_up_to(65535, address.port) < 1)
+    refuse(url, "the port is a number from 1 to 65535");
 }
 
 }  // namespace
@@ -76,7 +79,8 @@ RedisAddress RedisAddress::from(const Url& url) {
   }
   if (socket) {
     address.path = url.decoded(rest);
-    if (!address.path.starts_with('/')) refuse(url, "the path must be absolute: redis+socket:///run/redis/redis.sock");
+    if (!address.path.starts_with('/'))
+      refuse(url, "the path must be absolute: redis+socket:///run/redis/redis.sock");
   } else {
     const auto slash = rest.find('/');
     take_host(address, url, rest.substr(0, slash));
@@ -88,13 +92,15 @@ RedisAddress RedisAddress::from(const Url& url) {
       address.timeout = timeout_from(url, value);
     } else if (name == "namespace") {
       address.name_space = value;
-      if (value.empty() || value.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
-                               std::string::npos)
+      if (value.empty() ||
+          value.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") !=
+              std::string::npos)
         refuse(url, "namespace is made of letters, digits, '.', '_' and '-'");
     } else if (name == "db" && socket) {
       address.database = database_from(url, value);
     } else {
-      refuse(url, "unknown parameter '" + name + "'; there are " + (socket ? "db, " : "") + "namespace and timeout");
+      refuse(url, "unknown parameter '" + name + "'; there are " + (socket ? "db, " : "") +
+                      "namespace and timeout");
     }
   }
   return address;
@@ -102,7 +108,8 @@ RedisAddress RedisAddress::from(const Url& url) {
 
 std::string RedisAddress::shown() const {
   if (!path.empty()) return "redis+socket://" + path;
-  return (secure ? "rediss://" : "redis://") + (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
+  return (secure ? "rediss://" : "redis://") +
+         (host.find(':') == std::string::npos ? host : "[" + host + "]") + ":" + port;
 }
 
 }  // namespace stem

@@ -20,9 +20,9 @@ struct RedisAddress {
   std::string user;  ///< empty = the default user
   std::string password;
   int database = 0;
-  std::string name_space = "stem";  ///< what every key begins with
-  bool secure = false;              ///< rediss://: `tls` has to be set by whoever connects
-  std::shared_ptr<TlsContext> tls;  ///< null = none
+  std::string name_space = "stem";             ///< what every key begins with
+  bool secure = false;                         ///< rediss://: `tls` has to be set by whoever connects
+  std::shared_ptr<TlsContext> tls;             ///< null = none
   Duration timeout = std::chrono::seconds{5};  ///< for connecting, TLS included, and for each reply
 
   /// Whether both hold the same keys, as far as the addresses tell: a host may have several names.

@@ -1,69 +1,25 @@
 #include "storage/redis_broker.hpp"
 
-#include <algorithm>
-#include <charconv>
-#include <cmath>
-#include <cstdio>
-#include <random>
 #include <set>
 
+#include "storage/distinct.hpp"
+#include "storage/instant.hpp"
 #include "storage/redis_dead.hpp"
 #include "storage/redis_fields.hpp"
+#include "storage/redis_scores.hpp"
 #include "storage/redis_store.hpp"
 #include "storage/redis_subscription.hpp"
 
 namespace stem {
 namespace {
 
-std::int64_t micros(WallTime time) { return time.time_since_epoch().count(); }
-WallTime wall_time(std::int64_t micros) { return WallTime(Duration(micros)); }
-
-/// Scores of delayed jobs are milliseconds, as workers of other makes have them; three decimals keep them exact.
-std::string score_of(WallTime time) {
-  char text[32];
-  const auto all = micros(time);
-  const auto thousand = std::int64_t{1000};
-  std::snprintf(text, sizeof text, "%lld.%03lld", static_cast<long long>(all / thousand), static_cast<long long>(std::abs(all % thousand)));
-  return text;
-}
-WallTime time_of_score(std::string_view score) {
-  double milliseconds = 0;
-  std::from_chars(score.data(), score.data() + score.size(), milliseconds);
-  return wall_time(std::llround(milliseconds * 1000));
-}
-WallTime time_of_micros(std::string_view score) {
-  double number = 0;
-  std::from_chars(score.data(), score.data() + score.size(), number);
-  return wall_time(std::llround(number));
-}
-
-/// Tokens count up from a random start, so that no two processes ever use the same one.
-std::int64_t random_start() {
-  std::random_device device;
-  return static_cast<std::int64_t>(std::uniform_int_distribution<std::int64_t>(1, std::int64_t{1} << 61)(device));
-}
-
 /// `mail:p5` is the stream of queue `mail` for priority 5.
 void require_own_streams(const std::string& queue) {
   const auto size = queue.size();
   if (size > 3 && queue.compare(size - 3, 2, ":p") == 0 && queue.back() >= '1' && queue.back() <= '9')
-    throw Error(Exit::usage, "queue '" + queue + "' cannot be on Redis: its jobs would be those of priority " + queue.back() +
+    throw Error(Exit::usage, "queue '" + queue +
+                                 "' cannot be on Redis: its jobs would be those of priority " + queue.back() +
                                  " of queue '" + queue.substr(0, size - 3) + "'; choose another name");
-}
-
-std::vector<std::string> distinct(const std::vector<std::string>& queues) {
-  std::vector<std::string> once;
-  for (const auto& queue : queues) {
-    require_own_streams(queue);
-    if (std::find(once.begin(), once.end(), queue) == once.end()) once.push_back(queue);
-  }
-  return once;
-}
-
-int number_in(std::string_view text, int fallback) {
-  int number = fallback;
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
 }
 
 void add_record(RedisCommand& command, const StoreWrite& record) {
@@ -73,18 +29,19 @@ void add_record(RedisCommand& command, const StoreWrite& record) {
 }  // namespace
 
 RedisBroker::RedisBroker(std::shared_ptr<RedisClient> client, const Clock& clock)
-    : client_(std::move(client)), clock_(clock), token_(random_start()) {}
+    : client_(std::move(client)), clock_(clock) {}
 
 ServerWatch& RedisBroker::watch() const {
-  std::call_once(watched_, [this] { watch_ = std::make_unique<ServerWatch>(redis_subscription(client_->address(), client_->channel("jobs"))); });
+  std::call_once(watched_, [this] {
+    watch_ = std::make_unique<ServerWatch>(redis_subscription(client_->address(), client_->channel("jobs")));
+  });
   return *watch_;
 }
 
 Wake RedisBroker::clear_wake() {
   Wake wake;
-  const bool sure = watch().clear([&](std::string_view text) {
-    (text == redis_broadcast_wake ? wake.broadcasts : wake.jobs) = true;
-  });
+  const bool sure = watch().clear(
+      [&](std::string_view text) { (text == redis_broadcast_wake ? wake.broadcasts : wake.jobs) = true; });
   return sure ? wake : Wake{.jobs = true, .broadcasts = true};
 }
 
@@ -93,9 +50,12 @@ bool RedisBroker::keeps_records_of(const Store& store) const {
   return ours != nullptr && ours->client().address().same_place(client_->address());
 }
 
-std::size_t RedisBroker::publish(std::span<const Envelope> jobs) { return *publish_guarded(jobs, {}, {}); }
+std::size_t RedisBroker::publish(std::span<const Envelope> jobs) {
+  return *publish_guarded(jobs, {}, {});
+}
 
-std::optional<std::size_t> RedisBroker::publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+std::optional<std::size_t> RedisBroker::publish_guarded(std::span<const Envelope> jobs,
+                                                        const std::vector<StoreGuard>& guards,
                                                         const std::vector<StoreWrite>& records) {
   if (jobs.empty() && records.empty() && guards.empty()) return 0;
   const auto now = clock_.wall();
@@ -121,25 +81,15 @@ std::optional<std::size_t> RedisBroker::publish_guarded(std::span<const Envelope
   return added < 0 ? std::nullopt : std::optional(static_cast<std::size_t>(added));
 }
 
-std::optional<RedisBroker::Lease> RedisBroker::held(const Receipt& receipt) {
-  const std::lock_guard lock(mutex_);
-  const auto lease = leases_.find(receipt.job);
-  if (lease == leases_.end() || lease->second.token != receipt.token) return std::nullopt;
-  return lease->second;
-}
-
-void RedisBroker::drop(const Receipt& receipt) {
-  const std::lock_guard lock(mutex_);
-  const auto lease = leases_.find(receipt.job);
-  if (lease != leases_.end() && lease->second.token == receipt.token) leases_.erase(lease);
-}
-
-RedisCommand RedisBroker::exchange_words(const RedisCommand& settlements, std::int64_t count, const Demand& demand,
-                                         const std::vector<std::string>& queues, WallTime now, std::int64_t token, bool look) {
+RedisCommand RedisBroker::exchange_words(const RedisCommand& settlements, std::int64_t count,
+                                         const Demand& demand, const std::vector<std::string>& queues,
+                                         WallTime now, std::int64_t token, bool look) {
   RedisCommand words;
   words.add(micros(now)).add(score_of(now)).add(client_->channel("jobs")).add(client_->channel("records"));
   words.add(count).add(settlements);
-  words.add(static_cast<std::int64_t>(queues.empty() ? 0 : demand.limit)).add(demand.lease.count()).add(token);
+  words.add(static_cast<std::int64_t>(queues.empty() ? 0 : demand.limit))
+      .add(demand.lease.count())
+      .add(token);
   words.add(demand.consumer.empty() ? "stem" : demand.consumer).add(look ? "1" : "0");
   words.add(static_cast<std::int64_t>(queues.size()));
   for (const auto& queue : queues) words.add(queue);
@@ -149,27 +99,30 @@ RedisCommand RedisBroker::exchange_words(const RedisCommand& settlements, std::i
 Exchange RedisBroker::exchange(std::span<const Settlement> settled, const Demand& demand) {
   Exchange result;
   const auto queues = distinct(demand.queues);
+  for (const auto& queue : queues) require_own_streams(queue);
   const bool fetching = demand.limit > 0 && !queues.empty();
   if (settled.empty() && !fetching) return result;
   const auto now = clock_.wall();
-  std::int64_t token = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    token = ++token_;
-  }
+  const auto token = tokens_.next();
 
   RedisCommand settlements;
   std::vector<Receipt> sent;
   std::set<Receipt> seen;
   for (const auto& one : settled) {
-    const auto lease = seen.insert(one.receipt).second ? held(one.receipt) : std::nullopt;
+    const auto lease = seen.insert(one.receipt).second ? leases_.held(one.receipt) : std::nullopt;
     if (!lease) {
       result.lost.push_back(one.receipt);
       continue;
     }
     sent.push_back(one.receipt);
-    const auto words = [&](std::string_view kind, std::string_view first = "", std::string_view second = "", std::string_view third = "") {
-      settlements.add(kind).add(lease->queue).add(lease->priority).add(lease->entry).add(lease->id).add(lease->token);
+    const auto words = [&](std::string_view kind, std::string_view first = "", std::string_view second = "",
+                           std::string_view third = "") {
+      settlements.add(kind)
+          .add(lease->queue)
+          .add(lease->priority)
+          .add(lease->entry)
+          .add(lease->id)
+          .add(lease->token);
       settlements.add(first).add(second).add(third);
     };
     const auto later = [&](WallTime due) { return due > now ? score_of(due) : std::string(); };
@@ -196,18 +149,21 @@ Exchange RedisBroker::exchange(std::span<const Settlement> settled, const Demand
   if (sent.empty() && !fetching) return result;
 
   const auto count = static_cast<std::int64_t>(sent.size());
-  const auto reply = client_->run(RedisScript::exchange, exchange_words(settlements, count, demand, queues, now, token, true));
+  const auto reply = client_->run(RedisScript::exchange,
+                                  exchange_words(settlements, count, demand, queues, now, token, true));
   const auto& lost = (*reply)[0];
-  for (std::size_t i = 0; i < lost.size(); ++i) result.lost.push_back(sent.at(static_cast<std::size_t>(lost[i].number())));
-  for (const auto& receipt : sent) drop(receipt);
+  for (std::size_t i = 0; i < lost.size(); ++i)
+    result.lost.push_back(sent.at(static_cast<std::size_t>(lost[i].number())));
+  for (const auto& receipt : sent) leases_.drop(receipt);
   if ((*reply)[1].size() == 0) {
     result.deliveries = take(*reply, queues, token);
     return result;
   }
   // Arguments of delayed jobs are text that a script could not take apart without changing it.
   try {
-    const auto replies = client_->run({{RedisScript::promote, promotion((*reply)[1], queues)},
-                                       {RedisScript::exchange, exchange_words({}, 0, demand, queues, now, token, false)}});
+    const auto replies =
+        client_->run({{RedisScript::promote, promotion((*reply)[1], queues)},
+                      {RedisScript::exchange, exchange_words({}, 0, demand, queues, now, token, false)}});
     result.deliveries = take(*replies[1], queues, token);
   } catch (const Error&) {
     // What was settled is settled, and must be told; what was to be fetched is fetched next time.
@@ -241,26 +197,25 @@ RedisCommand RedisBroker::promotion(const RedisValue& due, const std::vector<std
   return RedisCommand().add(count).add(jobs);
 }
 
-std::vector<Delivery> RedisBroker::take(const RedisValue& reply, const std::vector<std::string>& queues, std::int64_t token) {
+std::vector<Delivery> RedisBroker::take(const RedisValue& reply, const std::vector<std::string>& queues,
+                                        std::int64_t token) {
   const auto& jobs = reply[2];
   const auto& attempts = reply[3];
   std::vector<Delivery> deliveries;
   deliveries.reserve(jobs.size());
-  const std::lock_guard lock(mutex_);
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     const auto& job = jobs[i];
     auto entry = read_entry(job[4]);
     if (i < attempts.size() && !attempts[i].is_nil()) entry.attempt = static_cast<int>(attempts[i].number());
     const auto& queue = queues.at(static_cast<std::size_t>(job[0].number()));
-    const auto number = ++number_;
-    leases_[number] = {.token = token,
-                       .queue = queue,
-                       .entry = std::string(job[2].text),
-                       .id = entry.id,
-                       .wire = entry.wire,
-                       .priority = static_cast<int>(job[1].number()),
-                       .attempt = entry.attempt};
-    deliveries.push_back({.receipt = {.job = number, .token = token},
+    const auto receipt = leases_.add({.token = token,
+                                      .queue = queue,
+                                      .entry = std::string(job[2].text),
+                                      .id = entry.id,
+                                      .wire = entry.wire,
+                                      .priority = static_cast<int>(job[1].number()),
+                                      .attempt = entry.attempt});
+    deliveries.push_back({.receipt = receipt,
                           .id = std::move(entry.id),
                           .queue = queue,
                           .wire = std::move(entry.wire),
@@ -274,7 +229,7 @@ std::vector<Receipt> RedisBroker::renew(std::span<const Receipt> leases, Duratio
   std::vector<Receipt> lost, sent;
   RedisCommand words;
   for (const auto& receipt : leases) {
-    if (const auto lease = held(receipt)) {
+    if (const auto lease = leases_.held(receipt)) {
       words.add(lease->queue).add(lease->priority).add(lease->entry).add(lease->token);
       sent.push_back(receipt);
     } else {
@@ -287,7 +242,7 @@ std::vector<Receipt> RedisBroker::renew(std::span<const Receipt> leases, Duratio
   const auto reply = client_->run(RedisScript::renew, all);
   for (std::size_t i = 0; i < reply->size(); ++i) {
     lost.push_back(sent.at(static_cast<std::size_t>((*reply)[i].number())));
-    drop(lost.back());
+    leases_.drop(lost.back());
   }
   return lost;
 }
@@ -303,125 +258,6 @@ std::optional<WallTime> RedisBroker::next_due(const std::vector<std::string>& qu
     if (const auto end = (*reply)[i + 1].text; !end.empty()) sooner(time_of_micros(end));
   }
   return next;
-}
-
-std::optional<JobView> RedisBroker::find(const std::string& id) {
-  const auto now = clock_.wall();
-  const auto reply = client_->run(RedisScript::find, RedisCommand{id});
-  if (reply->size() == 0) return std::nullopt;
-  const auto& found = *reply;
-  JobView view{.state = JobView::State::ready, .wire = {}, .attempt = 0, .deliveries = 0, .due = std::nullopt, .consumer = {}, .reason = {}};
-  const auto kind = found[0].text;
-  if (kind == "x") {
-    auto job = dead_from(found[1].text, {});
-    view.state = JobView::State::dead;
-    view.wire = std::move(job.wire);
-    view.attempt = job.attempt;
-    view.reason = std::move(job.reason);
-  } else if (kind == "d") {
-    for (std::size_t i = 0; i < found[2].size(); ++i) {
-      const auto wire = found[2][i].text;
-      try {
-        const auto envelope = envelope_from_wire(wire);
-        if (envelope.id != id) continue;
-        view.wire = wire;
-        view.attempt = number_in(found[3].text, envelope.attempt);
-      } catch (const Error&) {
-        continue;  // another's
-      }
-    }
-    if (view.wire.empty()) return std::nullopt;
-    const auto due = time_of_score(found[1].text);
-    if (due <= now) return view;
-    view.state = JobView::State::delayed;
-    view.due = due;
-  } else {
-    auto entry = read_entry(found[1]);
-    view.attempt = number_in(found[4].text, entry.attempt);
-    view.wire = std::move(entry.wire);
-    const auto lease = found[2].text;
-    if (lease.empty()) return view;
-    const auto first = lease.find(' '), second = lease.find(' ', first + 1);
-    view.deliveries = number_in(lease.substr(first + 1), 0);
-    const auto until = time_of_micros(found[3].text);
-    if (until <= now) return view;
-    view.state = JobView::State::leased;
-    view.due = until;
-    view.consumer = lease.substr(second + 1);
-  }
-  return view;
-}
-
-std::vector<QueueDepth> RedisBroker::depths() {
-  const auto now = clock_.wall();
-  const auto reply = client_->run(RedisScript::depths, RedisCommand().add(micros(now)).add(score_of(now)));
-  std::vector<QueueDepth> depths;
-  for (std::size_t i = 0; i < reply->size(); ++i) {
-    const auto& row = (*reply)[i];
-    QueueDepth depth{.queue = std::string(row[0].text),
-                     .ready = row[1].number(),
-                     .delayed = row[2].number(),
-                     .leased = row[3].number(),
-                     .dead = row[4].number()};
-    if (depth.ready > 0 && !row[5].text.empty()) depth.oldest_ready = wall_time(row[5].number());
-    if (depth.ready + depth.delayed + depth.leased + depth.dead > 0) depths.push_back(std::move(depth));
-  }
-  std::sort(depths.begin(), depths.end(), [](const auto& a, const auto& b) { return a.queue < b.queue; });
-  return depths;
-}
-
-std::vector<DeadJob> RedisBroker::dead_letters(const std::string& queue, std::size_t limit) {
-  std::vector<DeadJob> found;
-  if (limit == 0) return found;
-  std::vector<std::string> queues{queue};
-  if (queue.empty()) {
-    queues.clear();
-    const auto replies = client_->ask({RedisCommand{"SMEMBERS", client_->key("queues")}});
-    for (const auto* name : replies[0]->elements) queues.emplace_back(name->text);
-  }
-  if (queues.empty()) return found;
-  const auto last = std::to_string(std::min<std::size_t>(limit, INT32_MAX) - 1);
-  std::vector<RedisCommand> commands;
-  for (const auto& name : queues) commands.push_back({"LRANGE", client_->key("dead:" + name), "0", last});
-  const auto replies = client_->ask(commands);
-  for (std::size_t i = 0; i < queues.size(); ++i)
-    for (const auto* one : replies[i]->elements) found.push_back(dead_from(one->text, queues[i]));
-  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.dead_at > b.dead_at; });
-  if (found.size() > limit) found.resize(limit);
-  return found;
-}
-
-std::size_t RedisBroker::replay(std::span<const std::string> ids) {
-  if (ids.empty()) return 0;
-  RedisCommand wanted{"HMGET", client_->key("buried")};
-  for (const auto& id : ids) wanted.add(id);
-  const auto replies = client_->ask({wanted});
-  RedisCommand jobs;
-  std::int64_t count = 0;
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const auto& value = (*replies[0])[i];
-    if (value.is_nil()) continue;
-    RedisCommand words;
-    try {
-      const auto job = envelope_from_wire(dead_from(value.text, {}).wire);
-      words.add(ids[i]).add(value.text).add(job.queue).add(job.priority).add(job.attempt > 0 ? "0" : "").add(redis_entry_words);
-      add_entry(words, job, clock_.wall());
-    } catch (const Error&) {
-      continue;  // it would only die again
-    }
-    jobs.add(words);
-    ++count;
-  }
-  if (count == 0) return 0;
-  return static_cast<std::size_t>(
-      client_->run(RedisScript::replay, RedisCommand().add(client_->channel("jobs")).add(count).add(jobs))->number());
-}
-
-std::size_t RedisBroker::purge(std::span<const std::string> ids) {
-  if (ids.empty()) return 0;
-  RedisCommand words;
-  for (const auto& id : ids) words.add(id);
-  return static_cast<std::size_t>(client_->run(RedisScript::purge, words)->number());
 }
 
 }  // namespace stem

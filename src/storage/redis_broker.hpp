@@ -2,18 +2,21 @@
 
 #include <memory>
 #include <mutex>
-#include <unordered_map>
 
 #include "storage/broker.hpp"
+#include "storage/lease_tokens.hpp"
 #include "storage/redis_channels.hpp"
 #include "storage/redis_client.hpp"
+#include "storage/redis_dead_letters.hpp"
+#include "storage/redis_leases.hpp"
+#include "storage/redis_view.hpp"
 #include "storage/server_watch.hpp"
 
 namespace stem {
 
-/// The broker on Redis Streams. Each call is one script, so all or nothing, in one round trip; what is fetched while
-/// delayed jobs are due takes two. How durable it is when it returns is the server's setting (appendfsync). The keys
-/// are told of in docs/redis.md.
+/// The broker on Redis Streams. Each call is one script, so all or nothing, in one round trip; what is
+/// fetched while delayed jobs are due takes two. How durable it is when it returns is the server's setting
+/// (appendfsync). The keys are told of in docs/redis.md.
 class RedisBroker : public Broker {
  public:
   /// `clock` must outlive it.
@@ -21,7 +24,8 @@ class RedisBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs,
+                                             const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
@@ -35,30 +39,25 @@ class RedisBroker : public Broker {
   std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) override {
     return redis_listen(*client_, channels, limit, clock_.wall());
   }
-  std::optional<JobView> find(const std::string& id) override;
-  std::vector<QueueDepth> depths() override;
-  std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override;
-  std::size_t replay(std::span<const std::string> ids) override;
-  std::size_t purge(std::span<const std::string> ids) override;
+  std::optional<JobView> find(const std::string& id) override {
+    return redis_find(*client_, id, clock_.wall());
+  }
+  std::vector<QueueDepth> depths() override { return redis_depths(*client_, clock_.wall()); }
+  std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) override {
+    return redis_dead_letters(*client_, queue, limit);
+  }
+  std::size_t replay(std::span<const std::string> ids) override {
+    return redis_replay(*client_, ids, clock_.wall());
+  }
+  std::size_t purge(std::span<const std::string> ids) override { return redis_purge(*client_, ids); }
 
  private:
-  /// A lease that this process holds, or believes to hold. A receipt has no room for where its job is.
-  struct Lease {
-    std::int64_t token = 0;
-    std::string queue;
-    std::string entry;
-    std::string id;
-    std::string wire;
-    int priority = 0;
-    int attempt = 0;
-  };
-
-  std::optional<Lease> held(const Receipt& receipt);
-  void drop(const Receipt& receipt);
   RedisCommand exchange_words(const RedisCommand& settlements, std::int64_t count, const Demand& demand,
-                              const std::vector<std::string>& queues, WallTime now, std::int64_t token, bool look);
+                              const std::vector<std::string>& queues, WallTime now, std::int64_t token,
+                              bool look);
   RedisCommand promotion(const RedisValue& due, const std::vector<std::string>& queues);
-  std::vector<Delivery> take(const RedisValue& reply, const std::vector<std::string>& queues, std::int64_t token);
+  std::vector<Delivery> take(const RedisValue& reply, const std::vector<std::string>& queues,
+                             std::int64_t token);
   ServerWatch& watch() const;
 
   const std::shared_ptr<RedisClient> client_;
@@ -68,10 +67,8 @@ class RedisBroker : public Broker {
   mutable std::once_flag watched_;
   mutable std::unique_ptr<ServerWatch> watch_;
 
-  std::mutex mutex_;  // guards what follows
-  std::int64_t token_;
-  std::int64_t number_ = 0;
-  std::unordered_map<std::int64_t, Lease> leases_;
+  LeaseTokens tokens_;
+  RedisLeases leases_;
 };
 
 }  // namespace stem

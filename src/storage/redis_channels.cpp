@@ -21,7 +21,8 @@ std::vector<Broadcast> redis_listen(RedisClient& client, std::vector<Listening>&
   std::vector<Broadcast> heard;
   if (channels.empty()) return heard;
   RedisCommand words;
-  words.add(now.time_since_epoch().count()).add(static_cast<std::int64_t>(std::min<std::size_t>(limit, 10'000)));
+  words.add(now.time_since_epoch().count())
+      .add(static_cast<std::int64_t>(std::min<std::size_t>(limit, 10'000)));
   for (const auto& [channel, position] : channels) words.add(channel).add(position);
   const auto reply = client.run(RedisScript::listen, words);
   for (std::size_t i = 0; i < channels.size(); ++i) {

@@ -24,7 +24,8 @@ void RedisClient::connect() {
     connection_ = std::make_unique<RedisConnection>(address_);
     was_connected_ = true;
   } catch (const Error& error) {
-    if (address_.tls && was_connected_ && error.code() == Exit::config) throw Error(Exit::unavailable, error.what());
+    if (address_.tls && was_connected_ && error.code() == Exit::config)
+      throw Error(Exit::unavailable, error.what());
     throw;
   }
 }

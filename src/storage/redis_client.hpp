@@ -16,14 +16,14 @@ struct RedisCall {
   RedisCommand arguments;
 };
 
-/// The connection that a broker and a store share. Connects when it is first used, and again after it was lost: each
-/// failure is thrown, the next call tries anew. Thread-safe: one conversation at a time.
+/// The connection that a broker and a store share. Connects when it is first used, and again after it was
+/// lost: each failure is thrown, the next call tries anew. Thread-safe: one conversation at a time.
 class RedisClient {
  public:
   explicit RedisClient(RedisAddress address) : address_(std::move(address)) {}
 
-  /// Runs scripts, sent in one write. Throws Error as RedisConnection does, or what redis_error() makes of the first
-  /// error reply.
+  /// Runs scripts, sent in one write. Throws Error as RedisConnection does, or what redis_error() makes of
+  /// the first error reply.
   std::vector<RedisReply> run(const std::vector<RedisCall>& calls);
   RedisReply run(const RedisScript& script, const RedisCommand& arguments);
   /// Plain commands, sent in one write.

@@ -17,14 +17,17 @@
 namespace stem {
 namespace {
 
-// A handshake that has not brought a byte in this time may be one with a server that waits for the end of a line.
+// A handshake that has not brought a byte in this time may be one with a server that waits for the end of a
+// line.
 constexpr std::chrono::seconds silence{1};
 // Of TLS: a record has 16 KiB at the most.
 constexpr std::size_t piece = 65536;
 
 // A server that vanished without a word is noticed within half a minute by those who only listen.
 void keep_alive(int socket) {
-  const auto set = [&](int level, int name, int value) { (void)::setsockopt(socket, level, name, &value, sizeof value); };
+  const auto set = [&](int level, int name, int value) {
+    (void)::setsockopt(socket, level, name, &value, sizeof value);
+  };
   set(IPPROTO_TCP, TCP_NODELAY, 1);
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, 15);
@@ -47,7 +50,9 @@ RedisCommand& RedisCommand::add(std::string_view word) {
   return *this;
 }
 
-RedisCommand& RedisCommand::add(std::int64_t number) { return add(std::string_view(std::to_string(number))); }
+RedisCommand& RedisCommand::add(std::int64_t number) {
+  return add(std::string_view(std::to_string(number)));
+}
 
 RedisCommand& RedisCommand::add(const RedisCommand& words) {
   body_ += words.body_;
@@ -66,33 +71,48 @@ Error redis_error(const std::string& at, std::string_view reply) {
     return reply.find("-" + std::string(code) + " ") != std::string_view::npos;
   };
   const auto error = [&](Exit code, const std::string& what) { return Error(code, at + " " + what); };
-  if (is("LOADING")) return error(Exit::unavailable, "is still loading its data; it answers when that is done");
+  if (is("LOADING"))
+    return error(Exit::unavailable, "is still loading its data; it answers when that is done");
   if (is("MOVED") || is("ASK") || is("CROSSSLOT") || is("CLUSTERDOWN"))
-    return error(Exit::config, "is part of a Redis Cluster, which Stem does not support; name a single server, or a primary with replicas");
+    return error(Exit::config,
+                 "is part of a Redis Cluster, which Stem does not support; name a single server, or a "
+                 "primary with replicas");
   if (is("OOM"))
-    return error(Exit::cannot_create, "is out of memory (maxmemory); raise maxmemory, or drain queues and shorten STEM_RESULT_TTL");
+    return error(
+        Exit::cannot_create,
+        "is out of memory (maxmemory); raise maxmemory, or drain queues and shorten STEM_RESULT_TTL");
   if (is("NOAUTH"))
-    return error(Exit::no_permission, "asks for a password; write it into the address: redis://:PASSWORD@HOST, '%40' for '@'");
-  if (is("WRONGPASS") || reply.find("invalid password") != std::string_view::npos || reply.find("without any password") != std::string_view::npos)
+    return error(Exit::no_permission,
+                 "asks for a password; write it into the address: redis://:PASSWORD@HOST, '%40' for '@'");
+  if (is("WRONGPASS") || reply.find("invalid password") != std::string_view::npos ||
+      reply.find("without any password") != std::string_view::npos)
     return error(Exit::no_permission, "refuses the user or the password of the address");
   if (is("DENIED"))
-    return error(Exit::no_permission, "lets only its own machine in (protected mode); give it a password, or set `protected-mode no`");
+    return error(
+        Exit::no_permission,
+        "lets only its own machine in (protected mode); give it a password, or set `protected-mode no`");
   if (is("NOPERM"))
-    return error(Exit::no_permission, "does not let this user do that (" + one_line(reply) + "); docs/redis.md lists what Stem needs");
+    return error(Exit::no_permission, "does not let this user do that (" + one_line(reply) +
+                                          "); docs/redis.md lists what Stem needs");
   if (is("READONLY"))
     return error(Exit::unavailable, "is a read-only replica; name its primary, or wait until it is made one");
   if (is("MASTERDOWN")) return error(Exit::unavailable, "is a replica that has lost its primary");
   if (is("MISCONF"))
-    return error(Exit::cannot_create, "cannot save its data to disk and refuses writes; see its log and its disk");
+    return error(Exit::cannot_create,
+                 "cannot save its data to disk and refuses writes; see its log and its disk");
   if (is("BUSY")) return error(Exit::try_again, "is busy with a script of somebody else's");
   if (is("NOREPLICAS")) return error(Exit::try_again, "refuses writes while it has too few replicas");
   if (reply.find("max number of clients") != std::string_view::npos)
     return error(Exit::unavailable, "has as many clients as it takes; raise its maxclients");
-  if (reply.find("DB index") != std::string_view::npos) return error(Exit::config, "has no database of that number");
-  if (reply.find("unknown command") != std::string_view::npos || reply.find("Unknown Redis command") != std::string_view::npos)
-    return error(Exit::config, "lacks a command that Stem needs (" + one_line(reply) + "); Stem needs Redis 6.2 or newer");
+  if (reply.find("DB index") != std::string_view::npos)
+    return error(Exit::config, "has no database of that number");
+  if (reply.find("unknown command") != std::string_view::npos ||
+      reply.find("Unknown Redis command") != std::string_view::npos)
+    return error(Exit::config,
+                 "lacks a command that Stem needs (" + one_line(reply) + "); Stem needs Redis 6.2 or newer");
   if (is("WRONGTYPE"))
-    return error(Exit::data, "holds something else under one of Stem's keys; choose another namespace: ?namespace=NAME");
+    return error(Exit::data,
+                 "holds something else under one of Stem's keys; choose another namespace: ?namespace=NAME");
   return error(Exit::software, "refused a command: " + one_line(reply));
 }
 
@@ -107,7 +127,8 @@ void RedisConnection::lost(const std::string& why) const {
 
 bool RedisConnection::ready(short events, SteadyTime deadline) const {
   for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd one{.fd = socket_.get(), .events = events, .revents = 0};
     const int count = ::poll(&one, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, INT_MAX)));
     if (count < 0 && errno != EINTR) lost(std::strerror(errno));
@@ -124,7 +145,8 @@ void RedisConnection::connect() {
   int error = 0;
   const auto attempt = [&](int family, const sockaddr* to, socklen_t size) {
     socket_.reset(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!socket_) throw Error(Exit::try_again, std::string("cannot open a socket for Redis: ") + std::strerror(errno));
+    if (!socket_)
+      throw Error(Exit::try_again, std::string("cannot open a socket for Redis: ") + std::strerror(errno));
     error = ::connect(socket_.get(), to, size) == 0 ? 0 : errno;
     if (error == EINPROGRESS) {
       wait(POLLOUT, deadline, "no connection");
@@ -141,13 +163,15 @@ void RedisConnection::connect() {
     std::memcpy(name.sun_path, address_.path.data(), address_.path.size());
     if (attempt(AF_UNIX, reinterpret_cast<const sockaddr*>(&name), sizeof name)) return;
     if (error == EACCES)
-      throw Error(Exit::no_permission, "may not connect to Redis at " + address_.shown() + "; see unixsocketperm in redis.conf");
+      throw Error(Exit::no_permission,
+                  "may not connect to Redis at " + address_.shown() + "; see unixsocketperm in redis.conf");
     lost(error == EAGAIN ? "too many connections wait for it" : std::strerror(error));
   }
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  if (const int failed = ::getaddrinfo(address_.host.c_str(), address_.port.c_str(), &hints, &found); failed != 0)
+  if (const int failed = ::getaddrinfo(address_.host.c_str(), address_.port.c_str(), &hints, &found);
+      failed != 0)
     lost(::gai_strerror(failed));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> all(found, &::freeaddrinfo);
   for (const auto* one = all.get(); one != nullptr; one = one->ai_next) {
@@ -175,7 +199,8 @@ auto RedisConnection::over_tls(Call call) {
 
 void RedisConnection::shake_hands(SteadyTime deadline) {
   tls_ = std::make_unique<TlsStream>(address_.tls, address_.host);
-  auto suspicion = std::min(deadline, std::chrono::steady_clock::now() + std::min<Duration>(silence, address_.timeout / 2));
+  auto suspicion = std::min(
+      deadline, std::chrono::steady_clock::now() + std::min<Duration>(silence, address_.timeout / 2));
   char buffer[16384];
   while (!over_tls([](TlsStream& tls) { return tls.shake_hands(); })) {
     transmit(tls_->take(), deadline);
@@ -187,7 +212,8 @@ void RedisConnection::shake_hands(SteadyTime deadline) {
       lost("it closed the connection in the middle of the TLS handshake");
     } else if (errno == EAGAIN) {
       if (ready(POLLIN, suspicion)) continue;
-      if (suspicion < deadline && speaks_redis(server_, server_size_)) over_tls([](TlsStream&) { throw tls_not_spoken(); });
+      if (suspicion < deadline && speaks_redis(server_, server_size_))
+        over_tls([](TlsStream&) { throw tls_not_spoken(); });
       suspicion = deadline;
       wait(POLLIN, deadline, "no answer to the TLS handshake");
     } else if (errno != EINTR) {
@@ -212,7 +238,8 @@ void RedisConnection::greet() {
   send(hello);
   std::optional<Error> refused;
   for (; replies > 0; --replies)
-    if (const auto reply = first_reply(); reply->is_error() && !refused) refused = redis_error("Redis at " + address_.shown(), reply->text);
+    if (const auto reply = first_reply(); reply->is_error() && !refused)
+      refused = redis_error("Redis at " + address_.shown(), reply->text);
   if (refused) throw Error(*refused);
 }
 
@@ -223,8 +250,9 @@ RedisReply RedisConnection::first_reply() {
     // A server that expects TLS hangs up without a word.
     pollfd one{.fd = socket_.get(), .events = POLLRDHUP, .revents = 0};
     if (tls_ || server_size_ == 0 || ::poll(&one, 1, 100) <= 0 || !speaks_tls(server_, server_size_)) throw;
-    throw Error(Exit::config, "cannot reach Redis at " + address_.shown() +
-                                  ": it speaks TLS at that port; write rediss:// into the address (STEM_BROKER_URL)");
+    throw Error(Exit::config,
+                "cannot reach Redis at " + address_.shown() +
+                    ": it speaks TLS at that port; write rediss:// into the address (STEM_BROKER_URL)");
   }
 }
 
@@ -282,7 +310,8 @@ std::size_t RedisConnection::decrypt() {
   // What it said before is heard first.
   if (tls_->ended() && all == 0) lost("it closed the connection");
   // New keys are answered with new keys.
-  if (const auto answer = tls_->take(); !answer.empty()) transmit(answer, std::chrono::steady_clock::now() + address_.timeout);
+  if (const auto answer = tls_->take(); !answer.empty())
+    transmit(answer, std::chrono::steady_clock::now() + address_.timeout);
   return all;
 }
 

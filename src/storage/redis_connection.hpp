@@ -37,8 +37,8 @@ class RedisCommand {
 /// What an error reply of Redis means: which exit status, and what to do. `at` is the address as shown.
 Error redis_error(const std::string& at, std::string_view reply);
 
-/// A connection that is logged in and has its database selected, over TLS where the address has it. Not thread-safe. After
-/// an exception it is good for nothing but destruction.
+/// A connection that is logged in and has its database selected, over TLS where the address has it. Not
+/// thread-safe. After an exception it is good for nothing but destruction.
 class RedisConnection {
  public:
   /// Throws Error: 69 unreachable or still loading, 77 wrong password, 78 not a server that Stem can use;
@@ -47,14 +47,14 @@ class RedisConnection {
 
   /// Sends commands, as many as `bytes` holds. Throws Error (exit 69).
   void send(std::string_view bytes);
-  /// The next reply, error replies included. Throws Error (exit 69) when it does not come within the address's
-  /// timeout.
+  /// The next reply, error replies included. Throws Error (exit 69) when it does not come within the
+  /// address's timeout.
   RedisReply receive();
   /// Whether the server has closed the connection, or said something that nobody asked for.
   bool is_stale();
 
-  /// For connections that are listened to: reads what is there without waiting, and hands over each message. False when
-  /// the server has gone.
+  /// For connections that are listened to: reads what is there without waiting, and hands over each message.
+  /// False when the server has gone.
   bool drain(const std::function<void(const RedisValue&)>& take);
   int fd() const { return socket_.get(); }
   /// Null without TLS.

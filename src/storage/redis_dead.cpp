@@ -21,8 +21,10 @@ std::pair<std::string, std::string> split(std::string_view text) {
   std::size_t size = 0;
   if (at == std::string_view::npos || !text.starts_with(start)) return {{}, std::string(text)};
   std::from_chars(text.data() + at + 8, text.data() + text.size(), size);
-  if (size == 0 || start.size() + size >= at || text[start.size() + size] != ',') return {{}, std::string(text)};
-  return {std::string(text.substr(start.size(), size)), "{" + std::string(text.substr(start.size() + size + 1))};
+  if (size == 0 || start.size() + size >= at || text[start.size() + size] != ',')
+    return {{}, std::string(text)};
+  return {std::string(text.substr(start.size(), size)),
+          "{" + std::string(text.substr(start.size() + size + 1))};
 }
 
 }  // namespace
@@ -39,7 +41,13 @@ std::string dead_text(const DeadJob& job) {
 
 DeadJob dead_from(std::string_view text, const std::string& queue) {
   auto [wire, rest] = split(text);
-  DeadJob job{.id = {}, .queue = queue, .wire = std::move(wire), .attempt = 0, .reason = {}, .meta = Json::object(), .dead_at = {}};
+  DeadJob job{.id = {},
+              .queue = queue,
+              .wire = std::move(wire),
+              .attempt = 0,
+              .reason = {},
+              .meta = Json::object(),
+              .dead_at = {}};
   const auto json = Json::parse(rest, nullptr, false);
   if (!json.is_object()) {
     job.wire = text;
@@ -55,7 +63,8 @@ DeadJob dead_from(std::string_view text, const std::string& queue) {
   if (const auto id = text_of(json, "id"); !id.empty()) job.id = id;
   job.reason = text_of(json, "reason");
   if (const auto meta = json.find("meta"); meta != json.end() && meta->is_object()) job.meta = *meta;
-  if (const auto attempt = json.find("attempt"); attempt != json.end() && attempt->is_number_integer()) job.attempt = attempt->get<int>();
+  if (const auto attempt = json.find("attempt"); attempt != json.end() && attempt->is_number_integer())
+    job.attempt = attempt->get<int>();
   try {
     job.dead_at = parse_time(text_of(json, "deadAt"));
   } catch (const Error&) {

@@ -10,9 +10,23 @@ namespace stem {
 namespace {
 
 // In the order of the wire form.
-enum Field { id, name, args, headers, enqueued_at, not_before, priority, attempt, max_retries, visibility_timeout, queue, meta };
-constexpr std::array<std::string_view, 12> names{"id",       "name",    "args",       "headers",           "enqueuedAt", "notBefore",
-                                                 "priority", "attempt", "maxRetries", "visibilityTimeout", "queue",      "meta"};
+enum Field {
+  id,
+  name,
+  args,
+  headers,
+  enqueued_at,
+  not_before,
+  priority,
+  attempt,
+  max_retries,
+  visibility_timeout,
+  queue,
+  meta
+};
+constexpr std::array<std::string_view, 12> names{
+    "id",       "name",    "args",       "headers",           "enqueuedAt", "notBefore",
+    "priority", "attempt", "maxRetries", "visibilityTimeout", "queue",      "meta"};
 
 }  // namespace
 
@@ -31,7 +45,8 @@ void add_entry(RedisCommand& command, const Envelope& envelope, WallTime since) 
     number(attempt, envelope.attempt);
     number(max_retries, envelope.max_retries);
     if (envelope.visibility_timeout)
-      number(visibility_timeout, duration_cast<std::chrono::milliseconds>(*envelope.visibility_timeout).count());
+      number(visibility_timeout,
+             duration_cast<std::chrono::milliseconds>(*envelope.visibility_timeout).count());
     else
       add(visibility_timeout, "");
     add(queue, envelope.queue);
@@ -61,7 +76,9 @@ RedisEntry read_entry(const RedisValue& words) {
   std::size_t size = 256;
   for (const auto value : values) size += value.size();
   JsonText json(size);
-  const auto raw = [&](Field field, std::string_view fallback) { json.raw(names[field], values[field].empty() ? fallback : values[field]); };
+  const auto raw = [&](Field field, std::string_view fallback) {
+    json.raw(names[field], values[field].empty() ? fallback : values[field]);
+  };
   const auto text_or_null = [&](Field field) {
     values[field].empty() ? json.null(names[field]) : json.text(names[field], values[field]);
   };

@@ -10,8 +10,8 @@ namespace stem {
 /// Words of an entry in a stream: fields and values in turn.
 constexpr int redis_entry_words = 26;
 
-/// The envelope as an entry of a stream: its twelve keys under their names, absent values as empty text; and `since`,
-/// when it became ready, in microseconds. Throws Error (exit 65) as to_wire() does.
+/// The envelope as an entry of a stream: its twelve keys under their names, absent values as empty text; and
+/// `since`, when it became ready, in microseconds. Throws Error (exit 65) as to_wire() does.
 void add_entry(RedisCommand& command, const Envelope& envelope, WallTime since);
 
 /// A job as it is read from a stream.

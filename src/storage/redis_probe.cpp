@@ -28,18 +28,23 @@ int first_byte(const sockaddr_storage& server, socklen_t size, std::string_view 
     }
   };
   if (!socket) return -1;
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&server), size) != 0 && (errno != EINPROGRESS || !ready(POLLOUT))) return -1;
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&server), size) != 0 &&
+      (errno != EINPROGRESS || !ready(POLLOUT)))
+    return -1;
   unsigned char byte = 0;
   // It is less than any socket takes at once.
   if (::send(socket.get(), question.data(), question.size(), MSG_NOSIGNAL) < 0 || !ready(POLLIN)) return -1;
   return ::recv(socket.get(), &byte, 1, 0) == 1 ? byte : -1;
 }
 
-/// The shortest ClientHello of TLS 1.2: one cipher, no extension. Any server answers it with a record, if only an alert.
-constexpr unsigned char hello[] = {0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 3,                           // record, handshake, version
-                                   's', 't', 'e', 'm', ' ', 'a', 's', 'k', 's', ' ', 'w', 'h', 'e',  // the random
-                                   't', 'h', 'e', 'r', ' ', 't', 'h', 'i', 's', ' ', 'i', 's', ' ', 'T', 'L', 'S',
-                                   '?', ' ', ' ', 0, 0, 2, 0xc0, 0x2f, 1, 0};  // no session, ECDHE-RSA-AES128-GCM-SHA256, no compression
+/// The shortest ClientHello of TLS 1.2: one cipher, no extension. Any server answers it with a record, if
+/// only an alert.
+constexpr unsigned char hello[] = {
+    0x16, 3,   1,   0,   45,  1,   0,   0,   41,   3,    3,              // record, handshake, version
+    's',  't', 'e', 'm', ' ', 'a', 's', 'k', 's',  ' ',  'w', 'h', 'e',  // the random
+    't',  'h', 'e', 'r', ' ', 't', 'h', 'i', 's',  ' ',  'i', 's', ' ', 'T',
+    'L',  'S', '?', ' ', ' ', 0,   0,   2,   0xc0, 0x2f, 1,   0};  // no session, ECDHE-RSA-AES128-GCM-SHA256,
+                                                                   // no compression
 static_assert(sizeof hello == 5 + 45);
 
 }  // namespace

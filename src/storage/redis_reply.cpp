@@ -2,14 +2,16 @@
 
 #include <charconv>
 #include <cstring>
-#include <utility>
 #include <stem/error.hpp>
+#include <utility>
 
 namespace stem {
 namespace {
 
 [[noreturn]] void unexpected() {
-  throw Error(Exit::software, "Redis answered in a way that Stem does not understand; please report it with the server's version");
+  throw Error(
+      Exit::software,
+      "Redis answered in a way that Stem does not understand; please report it with the server's version");
 }
 
 constexpr std::size_t first_piece = 4096;
@@ -39,11 +41,13 @@ RedisValue* RedisReader::make(const redisReadTask* task, int type) {
 }
 
 RedisReader::RedisReader() {
-  // Values are not freed one by one: they go with their memory. Destructors would give back what is gone with it.
+  // Values are not freed one by one: they go with their memory. Destructors would give back what is gone with
+  // it.
   static redisReplyObjectFunctions functions{
       .createString = [](const redisReadTask* task, char* text, size_t size) -> void* {
         auto* const value = make(task, task->type);
-        auto* const copy = static_cast<char*>(static_cast<RedisReader*>(task->privdata)->memory_->allocate(size + 1, 1));
+        auto* const copy =
+            static_cast<char*>(static_cast<RedisReader*>(task->privdata)->memory_->allocate(size + 1, 1));
         std::memcpy(copy, text, size);
         value->text = {copy, size};
         return value;

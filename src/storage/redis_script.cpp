@@ -148,6 +148,8 @@ end
 
 }  // namespace
 
-std::string RedisScript::text() const { return std::string(prelude) + body_; }
+std::string RedisScript::text() const {
+  return std::string(prelude) + body_;
+}
 
 }  // namespace stem

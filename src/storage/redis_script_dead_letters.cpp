@@ -4,8 +4,8 @@
 
 namespace stem {
 
-// jobs' channel, number of jobs; each: id, what lies among the dead letters, queue, priority, attempts or '', number of
-// words, fields and values. Returns how many were replayed.
+// jobs' channel, number of jobs; each: id, what lies among the dead letters, queue, priority, attempts or '',
+// number of words, fields and values. Returns how many were replayed.
 constinit const RedisScript RedisScript::replay(R"lua(
 local i, done = 3, 0
 for n = 1, tonumber(ARGV[2]) do

@@ -4,9 +4,10 @@
 
 namespace stem {
 
-// now, jobs' channel, records' channel, number of guards, number of jobs, number of records; each guard: key, version;
-// each job: id, queue, priority, score or '', number of words, then the words: of a delayed job its wire, else fields
-// and values; each record: key, value, ttl. Returns how many were new, or -1 if a guard did not hold.
+// now, jobs' channel, records' channel, number of guards, number of jobs, number of records; each guard: key,
+// version; each job: id, queue, priority, score or '', number of words, then the words: of a delayed job its
+// wire, else fields and values; each record: key, value, ttl. Returns how many were new, or -1 if a guard did
+// not hold.
 constinit const RedisScript RedisScript::publish(R"lua(
 local now, guards, count, records = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 if not hold(7, guards, now) then return -1 end
@@ -52,7 +53,8 @@ if records > 0 then redis.call('PUBLISH', ARGV[3], '') end
 return added
 )lua");
 
-// number of jobs; each: queue, wire as it lies among the delayed, id, priority, number of words, fields and values.
+// number of jobs; each: queue, wire as it lies among the delayed, id, priority, number of words, fields and
+// values.
 constinit const RedisScript RedisScript::promote(R"lua(
 local i = 2
 for n = 1, tonumber(ARGV[1]) do
@@ -67,8 +69,8 @@ end
 return redis.status_reply('OK')
 )lua");
 
-// id. Returns nothing; or 's', fields, lease or '', its end or '', attempts or ''; or 'd', score, wires of that time,
-// attempts or ''; or 'x', what lies among the dead letters.
+// id. Returns nothing; or 's', fields, lease or '', its end or '', attempts or ''; or 'd', score, wires of
+// that time, attempts or ''; or 'x', what lies among the dead letters.
 constinit const RedisScript RedisScript::find(R"lua(
 local where = redis.call('HGET', ids, ARGV[1])
 if not where then return {} end
@@ -89,7 +91,8 @@ local name = p..':'..entry
 return {'s', found[1][2], redis.call('HGET', lease(q), name) or '', redis.call('ZSCORE', leases(q), name) or '', attempts}
 )lua");
 
-// now, now as a score. Returns for each queue: name, ready, delayed, leased, dead, since when the first is ready or ''.
+// now, now as a score. Returns for each queue: name, ready, delayed, leased, dead, since when the first is
+// ready or ''.
 constinit const RedisScript RedisScript::depths(R"lua(
 local found = {}
 for _, q in ipairs(redis.call('SMEMBERS', queues)) do

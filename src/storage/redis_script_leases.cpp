@@ -4,12 +4,13 @@
 
 namespace stem {
 
-// now, now as a score, jobs' channel, records' channel, number of settlements; each: kind, queue, priority, entry, id,
-// token, three words of its own, record's key, value, and ttl or ''; then: limit, length of the lease, token, consumer,
-// whether to return delayed jobs that are due instead of fetching, number of queues, the queues.
-// Kinds: A; R and P: score or '', wire, and for R attempts; L: what goes into the dead letters.
-// Returns the settlements that were lost, from 0; due jobs as {queue, {wire, score, …}}; jobs as {index of the queue,
-// priority, entry, deliveries, fields}; and their attempts, or false, where any of the namespace's jobs was retried.
+// now, now as a score, jobs' channel, records' channel, number of settlements; each: kind, queue, priority,
+// entry, id, token, three words of its own, record's key, value, and ttl or ''; then: limit, length of the
+// lease, token, consumer, whether to return delayed jobs that are due instead of fetching, number of queues,
+// the queues. Kinds: A; R and P: score or '', wire, and for R attempts; L: what goes into the dead letters.
+// Returns the settlements that were lost, from 0; due jobs as {queue, {wire, score, …}}; jobs as {index of
+// the queue, priority, entry, deliveries, fields}; and their attempts, or false, where any of the namespace's
+// jobs was retried.
 constinit const RedisScript RedisScript::exchange(R"lua(
 local now, now_score, settlements = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[5])
 local i, wake, lost, records = 6, false, {}, {}

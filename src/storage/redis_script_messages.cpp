@@ -4,7 +4,8 @@
 
 namespace stem {
 
-// channel, now, when it expires, that in milliseconds from now, jobs' channel, what to publish there, fields and values.
+// channel, now, when it expires, that in milliseconds from now, jobs' channel, what to publish there, fields
+// and values.
 constinit const RedisScript RedisScript::broadcast(R"lua(
 local key, now = ns..':broadcast:'..ARGV[1], tonumber(ARGV[2])
 redis.call('XADD', key, '*', 'delivery', 'at-least-once', 'until', ARGV[3], unpack(ARGV, 7))
@@ -22,7 +23,8 @@ redis.call('PUBLISH', ARGV[5], ARGV[6])
 return redis.status_reply('OK')
 )lua");
 
-// now, limit, then channel and position or '' of each. Returns for each its new position, and what it heard: fields.
+// now, limit, then channel and position or '' of each. Returns for each its new position, and what it heard:
+// fields.
 constinit const RedisScript RedisScript::listen(R"lua(
 local now, limit, answer = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
 for i = 3, #ARGV, 2 do

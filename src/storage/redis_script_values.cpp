@@ -4,8 +4,8 @@
 
 namespace stem {
 
-// now, records' channel, number of guards; each: key, version; then each value: key, value, ttl. Returns 1, or 0 if a guard
-// did not hold.
+// now, records' channel, number of guards; each: key, version; then each value: key, value, ttl. Returns 1,
+// or 0 if a guard did not hold.
 constinit const RedisScript RedisScript::put(R"lua(
 local now, guards = tonumber(ARGV[1]), tonumber(ARGV[3])
 if not hold(4, guards, now) then return 0 end

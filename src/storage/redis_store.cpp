@@ -18,7 +18,8 @@ StoreEntry entry_of(std::string_view key, std::string_view text) {
   const auto* const end = text.data() + text.size();
   auto rest = std::from_chars(text.data(), end, entry.version).ptr;
   if (rest != end) rest = std::from_chars(rest + 1, end, expires).ptr;
-  if (rest == end) throw Error(Exit::data, "a value that Redis holds under " + entry.key + " was not written by Stem");
+  if (rest == end)
+    throw Error(Exit::data, "a value that Redis holds under " + entry.key + " was not written by Stem");
   entry.value.assign(rest + 1, end);
   if (expires > 0) entry.expires = WallTime(Duration(expires));
   return entry;
@@ -47,22 +48,29 @@ bool RedisStore::put_guarded(const std::vector<StoreWrite>& writes, const std::v
 }
 
 bool RedisStore::erase(const std::string& key) {
-  return client_->run(RedisScript::erase, RedisCommand().add(clock_.wall().time_since_epoch().count()).add(key))->number() != 0;
+  return client_
+             ->run(RedisScript::erase, RedisCommand().add(clock_.wall().time_since_epoch().count()).add(key))
+             ->number() != 0;
 }
 
-std::vector<StoreEntry> RedisStore::list(const std::string& prefix, std::size_t limit, const std::string& after) {
+std::vector<StoreEntry> RedisStore::list(const std::string& prefix, std::size_t limit,
+                                         const std::string& after) {
   std::vector<StoreEntry> found;
   if (limit == 0) return found;
   const auto most = static_cast<std::int64_t>(std::min<std::size_t>(limit, INT32_MAX));
   const auto reply = client_->run(
-      RedisScript::list, RedisCommand().add(clock_.wall().time_since_epoch().count()).add(prefix).add(after).add(most));
-  for (std::size_t i = 0; i + 1 < reply->size(); i += 2) found.push_back(entry_of((*reply)[i].text, (*reply)[i + 1].text));
+      RedisScript::list,
+      RedisCommand().add(clock_.wall().time_since_epoch().count()).add(prefix).add(after).add(most));
+  for (std::size_t i = 0; i + 1 < reply->size(); i += 2)
+    found.push_back(entry_of((*reply)[i].text, (*reply)[i + 1].text));
   return found;
 }
 
 WakeListener<ServerWatch>& RedisStore::listener() {
   const std::lock_guard lock(mutex_);
-  if (!listener_) listener_ = std::make_unique<WakeListener<ServerWatch>>(redis_subscription(client_->address(), client_->channel("records")));
+  if (!listener_)
+    listener_ = std::make_unique<WakeListener<ServerWatch>>(
+        redis_subscription(client_->address(), client_->channel("records")));
   return *listener_;
 }
 
@@ -87,7 +95,10 @@ void RedisStore::stop_waiting() {
 
 std::size_t RedisStore::sweep() {
   return static_cast<std::size_t>(
-      client_->run(RedisScript::sweep, RedisCommand().add(clock_.wall().time_since_epoch().count()).add(swept_at_once))->number());
+      client_
+          ->run(RedisScript::sweep,
+                RedisCommand().add(clock_.wall().time_since_epoch().count()).add(swept_at_once))
+          ->number());
 }
 
 }  // namespace stem

@@ -7,8 +7,8 @@
 
 #include "storage/redis_client.hpp"
 #include "storage/server_watch.hpp"
-#include "storage/wake_listener.hpp"
 #include "storage/store.hpp"
+#include "storage/wake_listener.hpp"
 
 namespace stem {
 
@@ -16,12 +16,14 @@ namespace stem {
 class RedisStore : public Store {
  public:
   /// `clock` must outlive it.
-  RedisStore(std::shared_ptr<RedisClient> client, const Clock& clock) : client_(std::move(client)), clock_(clock) {}
+  RedisStore(std::shared_ptr<RedisClient> client, const Clock& clock)
+      : client_(std::move(client)), clock_(clock) {}
 
   std::optional<StoreEntry> get(const std::string& key) override;
   bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override;
   bool erase(const std::string& key) override;
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit, const std::string& after) override;
+  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
+                               const std::string& after) override;
   std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override;
   void stop_waiting() override;
   std::size_t sweep() override;

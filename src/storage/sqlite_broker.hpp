@@ -9,12 +9,15 @@
 #include "storage/bell.hpp"
 #include "storage/broker.hpp"
 #include "storage/sqlite_database.hpp"
+#include "storage/sqlite_dead_letters.hpp"
 #include "storage/sqlite_entries.hpp"
+#include "storage/sqlite_fetcher.hpp"
 #include "storage/sqlite_jobs.hpp"
-#include "storage/sqlite_key.hpp"
 #include "storage/sqlite_leases.hpp"
 #include "storage/sqlite_messages.hpp"
 #include "storage/sqlite_queues.hpp"
+#include "storage/sqlite_settling.hpp"
+#include "storage/sqlite_view.hpp"
 
 namespace stem {
 
@@ -29,7 +32,8 @@ class SqliteBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs,
+                                             const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;
@@ -47,19 +51,6 @@ class SqliteBroker : public Broker {
   std::size_t purge(std::span<const std::string> ids) override;
 
  private:
-  struct Cursor;
-
-
-  /// Returns whether a job became ready or will before long. `records` are those to be written with it.
-  bool settle(std::span<const Settlement> settled, WallTime now, std::vector<const StoreWrite*>& records,
-              std::vector<Receipt>& lost);
-  bool end(const Settlement& settlement, WallTime now);
-  std::vector<Cursor> cursors(const Demand& demand, WallTime now);
-  void look_ahead(Cursor& cursor, std::int64_t now);
-  bool anything_for(const Demand& demand, WallTime now);
-  void lease(const Demand& demand, WallTime now, std::vector<Delivery>& deliveries);
-  void take(Cursor& cursor, const Demand& demand, WallTime now, std::vector<Delivery>& deliveries);
-  std::vector<SqliteKey> dead_keys(std::span<const std::string> ids);
   BellWatch& watch() const;
 
   const std::shared_ptr<SqliteDatabase> database_;
@@ -72,14 +63,15 @@ class SqliteBroker : public Broker {
   mutable std::unique_ptr<BellWatch> watch_;
 
   // The rest is guarded by a transaction's hold on the database.
-  std::int64_t token_;
   SqliteQueues queues_;
   SqliteLeases leases_;
   SqliteJobs jobs_;
+  SqliteFetcher fetcher_;
+  SqliteSettling settling_;
+  SqliteDeadLetters dead_letters_;
+  SqliteView view_;
   SqliteEntries entries_;
   SqliteMessages messages_;
-  SqliteStatement peek_, take_, first_due_, keys_, by_id_, all_keys_, since_, overdue_, dead_, dead_in_,
-      why_dead_;
 };
 
 }  // namespace stem

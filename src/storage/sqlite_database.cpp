@@ -91,8 +91,8 @@ void SqliteDatabase::create() const {
   // Root's first `stem enqueue` must not lock the service's own account out of its database.
   if (::geteuid() == 0 && there.st_uid != 0 && ::fchown(made.get(), there.st_uid, there.st_gid) < 0)
     throw file_error(path_, errno);
-  // A directory that a group shares is for databases that the group shares, whatever the umask of the first to come
-  // is. SQLite makes the files beside it with the same mode.
+  // A directory that a group shares is for databases that the group shares, whatever the umask of the first
+  // to come is. SQLite makes the files beside it with the same mode.
   constexpr mode_t shared = S_ISGID | S_IWGRP;
   if ((there.st_mode & shared) == shared && ::fchmod(made.get(), 0660) < 0) throw file_error(path_, errno);
 }

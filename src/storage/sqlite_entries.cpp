@@ -15,8 +15,7 @@ SqliteEntries::SqliteEntries(SqliteDatabase& database)
       expired_(database, "SELECT at, first, last FROM expiry WHERE at <= ? ORDER BY at LIMIT ?"),
       erase_(database, "DELETE FROM entry WHERE version BETWEEN ? AND ? AND expires <= ?"),
       forget_(database, "DELETE FROM expiry WHERE at = ? AND first = ?"),
-      versions_(database,
-                "SELECT version FROM entry WHERE version BETWEEN ? AND ? ORDER BY version LIMIT ?"),
+      versions_(database, "SELECT version FROM entry WHERE version BETWEEN ? AND ? ORDER BY version LIMIT ?"),
       live_(database, "SELECT version FROM entry WHERE key = ? AND (expires IS NULL OR expires > ?)") {}
 
 bool SqliteEntries::hold(const std::vector<StoreGuard>& guards, WallTime now) {

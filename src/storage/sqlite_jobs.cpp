@@ -3,14 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "storage/instant.hpp"
+
 namespace stem {
-namespace {
-
-std::int64_t micros(WallTime time) {
-  return time.time_since_epoch().count();
-}
-
-}  // namespace
 
 SqliteJobs::SqliteJobs(SqliteDatabase& database, SqliteLeases& leases)
     : leases_(leases),

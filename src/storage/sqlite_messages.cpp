@@ -3,14 +3,12 @@
 #include <algorithm>
 #include <charconv>
 
+#include "storage/instant.hpp"
+
 namespace stem {
 namespace {
 
 constexpr std::int64_t swept_at_once = 200;  // more than is said meanwhile
-
-std::int64_t micros(WallTime time) {
-  return time.time_since_epoch().count();
-}
 
 }  // namespace
 

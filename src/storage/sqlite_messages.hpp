@@ -8,8 +8,8 @@
 
 namespace stem {
 
-/// What is said to everyone who listens. Numbers are given out inside write transactions, of which there is one at a
-/// time, and never twice, also when the table was empty in between. All calls inside a transaction.
+/// What is said to everyone who listens. Numbers are given out inside write transactions, of which there is
+/// one at a time, and never twice, also when the table was empty in between. All calls inside a transaction.
 class SqliteMessages {
  public:
   explicit SqliteMessages(SqliteDatabase& database);
