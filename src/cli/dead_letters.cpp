@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <stem/error.hpp>
+#include <stem/result.hpp>
 
 #include "cli/schedule_view.hpp"
 #include "cli/table.hpp"
 #include "core/name.hpp"
+#include "core/wishes.hpp"
+#include "worker/attempts.hpp"
 
 namespace stem::cli {
 namespace {
@@ -15,6 +18,14 @@ std::optional<Envelope> envelope_of(const DeadJob& job) {
     return envelope_from_wire(job.wire);
   } catch (const Error&) {
     return std::nullopt;
+  }
+}
+
+bool says_failed(const std::string& record) {
+  try {
+    return result_from_wire(record).state == TaskState::failed;
+  } catch (const Error&) {
+    return false;
   }
 }
 
@@ -81,15 +92,32 @@ WallTime since_from(const std::string& text, WallTime now) {
   }
 }
 
-std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer) {
+std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer, WallTime now) {
   try {
     const auto envelope = envelope_from_wire(job.wire);
+    if (const auto late = wishes_of(envelope).expires; late && *late <= now)
+      return "it was to begin by " + format_time(*late) +
+             ", and would be cancelled; enqueue it anew, or purge it";
     if (signer == nullptr) return std::nullopt;
     const auto fault = signer->verify(envelope);
     return fault ? std::optional("its signature would be refused: " + fault->reason) : std::nullopt;
   } catch (const Error& error) {
     return std::string("it cannot be read: ") + error.what();
   }
+}
+
+void forget_failures(Store& store, std::span<const std::string> ids) {
+  std::vector<StoreWrite> writes;
+  std::vector<StoreGuard> guards;
+  for (const auto& id : ids) {
+    const auto entry = store.get(result_key(id));
+    if (!entry || !says_failed(entry->value)) continue;
+    writes.push_back({entry->key, "", Duration{1}});
+    guards.push_back({entry->key, entry->version});
+  }
+  if (writes.empty() || store.put_guarded(writes, guards)) return;
+  // One of them was replayed by somebody else, and has ended since.
+  for (std::size_t i = 0; i < writes.size(); ++i) store.put_guarded({writes[i]}, {guards[i]});
 }
 
 std::string dead_table(const std::vector<DeadJob>& jobs, WallTime now) {

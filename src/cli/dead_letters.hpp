@@ -1,6 +1,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <stem/json.hpp>
 #include <stem/signing.hpp>
 #include <stem/time.hpp>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "storage/broker.hpp"
+#include "storage/store.hpp"
 
 namespace stem::cli {
 
@@ -29,9 +31,14 @@ std::string task_of(const DeadJob& job);
 /// `1h` is an hour before `now`; or an ISO 8601 time. Throws Error (exit 64).
 WallTime since_from(const std::string& text, WallTime now);
 
-/// Why a dead job must not be put back, since it would only die again; empty = it may be. `signer` may be
+/// Why a dead job must not be put back, since it would only end again; empty = it may be. `signer` may be
 /// null.
-std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer);
+std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer, WallTime now);
+
+/// Throws away the records that say that these jobs have failed: whoever waits for one that is replayed waits
+/// for what becomes of it now, and one that leaves no record of its success leaves none of the failure
+/// before.
+void forget_failures(Store& store, std::span<const std::string> ids);
 
 /// One row a job, for people.
 std::string dead_table(const std::vector<DeadJob>& jobs, WallTime now);

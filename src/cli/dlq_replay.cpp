@@ -59,7 +59,7 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
   std::vector<std::string> ids;
   auto refused = Json::array();
   for (auto& job : find_dead(*storage.broker, filter)) {
-    if (const auto fault = deed.replays ? replay_fault(job, signer ? &*signer : nullptr) : std::nullopt) {
+    if (const auto fault = deed.replays ? replay_fault(job, signer ? &*signer : nullptr, now) : std::nullopt) {
       std::cerr << "stem: job " << printable(job.id) << " is not replayed: " << *fault << '\n';
       refused.push_back({{"id", job.id}, {"reason", *fault}});
       continue;
@@ -83,6 +83,7 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
   std::size_t moved = 0;
   for (std::span<const std::string> rest = order; act && !rest.empty();) {
     const auto some = rest.first(std::min(rest.size(), moved_at_once));
+    if (deed.replays) forget_failures(*storage.results, some);
     moved += (*storage.broker.*deed.act)(some);
     rest = rest.subspan(some.size());
   }

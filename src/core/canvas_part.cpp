@@ -9,6 +9,7 @@ constexpr const char* group_key = "groupId";
 constexpr const char* chord_key = "chordId";
 constexpr const char* index_key = "stem.group.index";
 constexpr const char* size_key = "stem.group.size";
+constexpr const char* until_key = "stem.group.until";
 constexpr const char* callback_key = "stem.chord.callback";
 constexpr const char* then_key = "stem.link";
 constexpr const char* failure_key = "stem.linkError";
@@ -54,6 +55,16 @@ std::int64_t number_in(const Json& meta, const char* key, std::int64_t low) {
   return number;
 }
 
+WallTime time_in(const Json& meta, const char* key) {
+  const auto text = text_in(meta, key);
+  if (text.empty()) return {};
+  try {
+    return parse_time(text);
+  } catch (const Error&) {
+    malformed(key);
+  }
+}
+
 bool set_in(const Json& meta, const char* key) {
   const auto found = meta.find(key);
   return found != meta.end() && found->is_boolean() && found->get<bool>();
@@ -79,6 +90,7 @@ void put_canvas_part(Envelope& envelope, const CanvasPart& part) {
     meta[size_key] = part.size;
     envelope.headers["stem-chord-id"] = part.callback_of;
   }
+  if (part.until > WallTime{}) meta[until_key] = format_time(part.until);
   if (part.follows) meta[follows_key] = true;
   if (!part.then.empty()) meta[then_key] = to_json(part.then);
   if (!part.on_failure.empty()) meta[failure_key] = to_json(part.on_failure);
@@ -102,6 +114,7 @@ std::optional<CanvasPart> canvas_part(const Envelope& envelope) {
     part.index = number_in(meta, index_key, 0);
     if (part.index >= part.size) malformed(index_key);
   }
+  part.until = time_in(meta, until_key);
   part.follows = set_in(meta, follows_key);
   part.then = envelopes_in(envelope, then_key);
   part.on_failure = envelopes_in(envelope, failure_key);

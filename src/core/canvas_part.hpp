@@ -18,8 +18,10 @@ struct CanvasPart {
   std::int64_t index = 0;  ///< among the members, from 0
   std::int64_t size = 0;   ///< how many members there are
   bool chord = false;      ///< what it returns is kept for the group's callback
+  /// When the last of the members and the callback may begin; the epoch = at once.
+  WallTime until{};
 
-  std::string callback_of{};  ///< the chord whose callback it is; `size` is that of the chord
+  std::string callback_of{};  ///< the chord whose callback it is; `size` and `until` are those of the chord
   bool follows = false;       ///< it was enqueued after another job, whose record it can read
 
   std::vector<Envelope> then{}, on_failure{};  ///< to be enqueued as they are

@@ -102,8 +102,8 @@ struct DeadJob {
   WallTime dead_at;
 };
 
-/// Where a listener stands on one channel. The position is opaque; it may be kept, and gone on from by another process.
-/// Empty = from now on.
+/// Where a listener stands on one channel. The position is opaque; it may be kept, and gone on from by
+/// another process. Empty = from now on.
 struct Listening {
   std::string channel;
   std::string position{};
@@ -119,17 +119,17 @@ struct Broadcast {
   friend bool operator==(const Broadcast&, const Broadcast&) = default;
 };
 
-/// What may be there since the last time. An adapter that cannot tell says both; a wake-up that it may have missed
-/// is one, too.
+/// What may be there since the last time. An adapter that cannot tell says both; a wake-up that it may have
+/// missed is one, too.
 struct Wake {
   bool jobs = false;
   bool broadcasts = false;
 };
 
-/// Moves jobs, and messages to everyone who listens. Delivery of jobs is at least once: a lease that is neither settled nor renewed in time ends, and the
-/// job is handed out again. Each call is all or nothing. Thread-safe; calls that wait for the outside world
-/// say so. All throw Error: 69 unreachable, 73 disk full or not writable, 77 permission, 78 schema or URL, 75
-/// busy for too long.
+/// Moves jobs, and messages to everyone who listens. Delivery of jobs is at least once: a lease that is
+/// neither settled nor renewed in time ends, and the job is handed out again. Each call is all or nothing.
+/// Thread-safe; calls that wait for the outside world say so. All throw Error: 69 unreachable, 73 disk full
+/// or not writable, 77 permission, 78 schema or URL, 75 busy for too long.
 class Broker {
  public:
   virtual ~Broker() = default;
@@ -141,10 +141,11 @@ class Broker {
 
   /// Whether publish_guarded() may be called with guards and records of `store`.
   virtual bool publishes_with(const Store&) const { return false; }
-  /// publish(), and writes `records`, in one commit, so that what is remembered of the jobs is true whenever this process
-  /// dies. Nothing happens, and nothing is returned, if one of `guards` does not hold by now. Only where publishes_with()
-  /// the store of both; elsewhere Error (exit 70).
-  virtual std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+  /// publish(), and writes `records`, in one commit, so that what is remembered of the jobs is true whenever
+  /// this process dies. Nothing happens, and nothing is returned, if one of `guards` does not hold by now.
+  /// Only where publishes_with() the store of both; elsewhere Error (exit 70).
+  virtual std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs,
+                                                     const std::vector<StoreGuard>& guards,
                                                      const std::vector<StoreWrite>& records);
 
   /// Ends leases and takes new ones, in one transaction: one commit (or one round trip) for a whole batch.
@@ -173,16 +174,17 @@ class Broker {
   /// woken: the next delayed job or the next expiring lease. Empty = only a wake-up can bring work.
   virtual std::optional<WallTime> next_due(const std::vector<std::string>& queues) = 0;
 
-  /// Says `message` to everyone who listens on `channel`, of whatever process, now or from an earlier position
-  /// within `ttl`, which is above 0; nobody acknowledges it. A channel is a name, and there as soon as it is used;
-  /// channels know nothing of queues, also those of the same name. Durable when it returns, as publish() is. Wakes all
-  /// listeners. Sweeps some of what has expired, so that no channel grows for ever.
+  /// Says `message` to everyone who listens on `channel`, of whatever process, now or from an earlier
+  /// position within `ttl`, which is above 0; nobody acknowledges it. A channel is a name, and there as soon
+  /// as it is used; channels know nothing of queues, also those of the same name. Durable when it returns, as
+  /// publish() is. Wakes all listeners. Sweeps some of what has expired, so that no channel grows for ever.
   virtual void broadcast(const std::string& channel, const Envelope& message, Duration ttl) = 0;
-  /// What was said on each of `channels` behind its position and has not expired, at most `limit` messages of each: one
-  /// channel after the other, each in the order in which it was said. Moves the positions behind what it returns, so
-  /// that each listener hears each message once, and none twice or never: an adapter that numbers messages before it
-  /// commits them must see to it that they become visible in the order of their numbers. An empty position is set to
-  /// the channel's end, and nothing is returned. Does not wait; wake_fd() tells when to look again.
+  /// What was said on each of `channels` behind its position and has not expired, at most `limit` messages of
+  /// each: one channel after the other, each in the order in which it was said. Moves the positions behind
+  /// what it returns, so that each listener hears each message once, and none twice or never: an adapter that
+  /// numbers messages before it commits them must see to it that they become visible in the order of their
+  /// numbers. An empty position is set to the channel's end, and nothing is returned. Does not wait;
+  /// wake_fd() tells when to look again.
   virtual std::vector<Broadcast> listen(std::vector<Listening>& channels, std::size_t limit) = 0;
 
   virtual std::optional<JobView> find(const std::string& id) = 0;
@@ -196,7 +198,8 @@ class Broker {
   virtual std::size_t purge(std::span<const std::string> ids) = 0;
 };
 
-inline std::optional<std::size_t> Broker::publish_guarded(std::span<const Envelope>, const std::vector<StoreGuard>&,
+inline std::optional<std::size_t> Broker::publish_guarded(std::span<const Envelope>,
+                                                          const std::vector<StoreGuard>&,
                                                           const std::vector<StoreWrite>&) {
   throw Error(Exit::software, "this broker cannot bind a publication to a store");
 }

@@ -6,7 +6,8 @@
 
 namespace stem {
 
-/// Numbers that no two leases have, of whatever process: they count up from a random start, and are never 0. Thread-safe.
+/// Numbers that no two leases have, of whatever process: they count up from a random start, and are never 0.
+/// Thread-safe.
 class LeaseTokens {
  public:
   std::int64_t next() { return ++last_; }

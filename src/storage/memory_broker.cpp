@@ -60,9 +60,12 @@ void MemoryBroker::forget(std::int64_t number) {
   space_->jobs.erase(job);
 }
 
-std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) { return *publish_guarded(jobs, {}, {}); }
+std::size_t MemoryBroker::publish(std::span<const Envelope> jobs) {
+  return *publish_guarded(jobs, {}, {});
+}
 
-std::optional<std::size_t> MemoryBroker::publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+std::optional<std::size_t> MemoryBroker::publish_guarded(std::span<const Envelope> jobs,
+                                                         const std::vector<StoreGuard>& guards,
                                                          const std::vector<StoreWrite>& records) {
   std::vector<std::string> wires;
   for (const auto& envelope : jobs) {

@@ -16,7 +16,8 @@ class MemoryBroker : public Broker {
 
   std::size_t publish(std::span<const Envelope> jobs) override;
   bool publishes_with(const Store& store) const override { return keeps_records_of(store); }
-  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs, const std::vector<StoreGuard>& guards,
+  std::optional<std::size_t> publish_guarded(std::span<const Envelope> jobs,
+                                             const std::vector<StoreGuard>& guards,
                                              const std::vector<StoreWrite>& records) override;
   Exchange exchange(std::span<const Settlement> settled, const Demand& demand) override;
   std::vector<Receipt> renew(std::span<const Receipt> leases, Duration lease) override;

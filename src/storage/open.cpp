@@ -90,11 +90,15 @@ Storage open_one(const std::string& text, const TlsConfig& tls, const Clock& clo
       throw Error(Exit::config, "a memory:// address is memory:// and a name, without parameters");
     return open_memory(url.location, clock);
   }
-  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket") return open_redis(url, tls, clock);
-  if (url.scheme == "postgres" || url.scheme == "postgresql" || url.scheme == "postgres+ssl" || url.scheme == "postgresql+ssl")
+  if (url.scheme == "redis" || url.scheme == "rediss" || url.scheme == "redis+socket")
+    return open_redis(url, tls, clock);
+  if (url.scheme == "postgres" || url.scheme == "postgresql" || url.scheme == "postgres+ssl" ||
+      url.scheme == "postgresql+ssl")
     return open_postgres(url, tls, clock);
-  throw Error(Exit::config, "no broker or result backend is called '" + url.scheme +
-                                "://'; there are sqlite://, redis://, rediss://, redis+socket://, postgresql:// and memory://");
+  throw Error(
+      Exit::config,
+      "no broker or result backend is called '" + url.scheme +
+          "://'; there are sqlite://, redis://, rediss://, redis+socket://, postgresql:// and memory://");
 }
 
 }  // namespace

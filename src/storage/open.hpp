@@ -9,8 +9,8 @@
 
 namespace stem {
 
-/// Broker, result backend and revoke store of one deployment. Where both URLs are the same, both are the same connection,
-/// and broker->keeps_records_of(*results).
+/// Broker, result backend and revoke store of one deployment. Where both URLs are the same, both are the same
+/// connection, and broker->keeps_records_of(*results).
 struct Storage {
   std::shared_ptr<Broker> broker;
   std::shared_ptr<Store> results;
@@ -20,9 +20,9 @@ struct Storage {
 };
 
 /// Opens what `config` names: `sqlite:///abs/path[?synchronous=normal]`, `redis://HOST`, `rediss://HOST`,
-/// `redis+socket:///PATH`, `postgresql://HOST/DATABASE`, `memory://NAME`. Creates a SQLite file and its schema where there
-/// is none; a server is connected to by the first call. An empty URL is default_url(). Throws Error: 78 unknown scheme
-/// (and which exist); as TlsContext does, where an address has TLS.
+/// `redis+socket:///PATH`, `postgresql://HOST/DATABASE`, `memory://NAME`. Creates a SQLite file and its
+/// schema where there is none; a server is connected to by the first call. An empty URL is default_url().
+/// Throws Error: 78 unknown scheme (and which exist); as TlsContext does, where an address has TLS.
 Storage open_storage(const Config& config, const Clock& clock = Clock::system());
 
 /// The embedded default: `sqlite:///var/lib/stem/stem.db` for root and services,

@@ -8,14 +8,15 @@ namespace stem {
 /// first call of postgres_library(), and stays: a process that uses no PostgreSQL does without it, and
 /// without the OpenSSL, Kerberos and LDAP that come with it.
 struct PostgresLibrary {
-#define STEM_POSTGRES_FUNCTIONS(X)                                                                           \
-  X(PQbackendPID)                                                                                            \
-  X(PQclear) X(PQconndefaults) X(PQconninfoFree) X(PQconninfoParse) X(PQconnectPoll) X(PQconnectStartParams) \
-      X(PQconsumeInput) X(PQenterPipelineMode) X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreemem)         \
-          X(PQgetResult) X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnotifies) X(PQntuples)  \
-              X(PQparameterStatus) X(PQpipelineSync) X(PQresultErrorField) X(PQresultErrorMessage)           \
-                  X(PQresultStatus) X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryPrepared)                   \
-                      X(PQserverVersion) X(PQsetErrorVerbosity) X(PQsetNoticeProcessor) X(PQsetnonblocking)  \
+#define STEM_POSTGRES_FUNCTIONS(X)                                                                          \
+  X(PQbackendPID)                                                                                           \
+  X(PQclear)                                                                                                \
+  X(PQconndefaults) X(PQconninfoFree) X(PQconninfoParse) X(PQconnectPoll) X(PQconnectStartParams)           \
+      X(PQconsumeInput) X(PQenterPipelineMode) X(PQerrorMessage) X(PQfinish) X(PQflush) X(PQfreemem)        \
+          X(PQgetResult) X(PQgetisnull) X(PQgetlength) X(PQgetvalue) X(PQisBusy) X(PQnotifies) X(PQntuples) \
+              X(PQparameterStatus) X(PQpipelineSync) X(PQresultErrorField) X(PQresultErrorMessage)          \
+                  X(PQresultStatus) X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryPrepared)                  \
+                      X(PQserverVersion) X(PQsetErrorVerbosity) X(PQsetNoticeProcessor) X(PQsetnonblocking) \
                           X(PQsocket) X(PQsslAttribute) X(PQsslInUse) X(PQstatus) X(PQtransactionStatus)
 #define STEM_DECLARE(name) decltype(&::name) name;
   STEM_POSTGRES_FUNCTIONS(STEM_DECLARE)

@@ -46,7 +46,8 @@ void ServerWatch::connect(Duration longest) {
 }
 
 void ServerWatch::tick(bool on) {
-  const itimerspec second{.it_interval = {.tv_sec = on, .tv_nsec = 0}, .it_value = {.tv_sec = on, .tv_nsec = 0}};
+  const itimerspec second{.it_interval = {.tv_sec = on, .tv_nsec = 0},
+                          .it_value = {.tv_sec = on, .tv_nsec = 0}};
   timerfd_settime(timer_.get(), 0, &second, nullptr);
 }
 

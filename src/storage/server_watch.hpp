@@ -20,22 +20,23 @@ class Subscription {
   virtual bool drain(const std::function<void(std::string_view)>& hear) = 0;
 };
 
-/// Hears what is said on one channel of a server, on a connection of its own. While the server cannot be reached, from
-/// the first try on, it claims to have heard something once a second, and tries to reach it each time.
+/// Hears what is said on one channel of a server, on a connection of its own. While the server cannot be
+/// reached, from the first try on, it claims to have heard something once a second, and tries to reach it
+/// each time.
 class ServerWatch {
  public:
-  /// Makes a new one, which misses nothing that is said after it is there. No answer may take longer than `patience`.
-  /// Throws Error: 69 if the server cannot be reached now.
+  /// Makes a new one, which misses nothing that is said after it is there. No answer may take longer than
+  /// `patience`. Throws Error: 69 if the server cannot be reached now.
   using Subscribe = std::function<std::unique_ptr<Subscription>(Duration patience)>;
 
-  /// Subscribed when it returns, if the server can be reached. Throws Error as `subscribe` does, but 69; 75 when the
-  /// process is out of descriptors.
+  /// Subscribed when it returns, if the server can be reached. Throws Error as `subscribe` does, but 69; 75
+  /// when the process is out of descriptors.
   explicit ServerWatch(Subscribe subscribe);
 
   /// Polls readable once something was said. Valid for this object's life.
   int fd() const { return poll_.get(); }
-  /// Makes fd() unreadable until the next time, and hands over what was said since the last. False if something may have
-  /// been missed. Thread-safe.
+  /// Makes fd() unreadable until the next time, and hands over what was said since the last. False if
+  /// something may have been missed. Thread-safe.
   bool clear(const std::function<void(std::string_view)>& hear = {});
   /// Makes fd() readable. Thread-safe, never fails.
   void poke() const noexcept;

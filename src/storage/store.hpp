@@ -23,8 +23,8 @@ struct StoreEntry {
   std::optional<WallTime> expires;
 };
 
-/// A value that must still be of this version for a write to happen: the version is the lock's fencing token. 0 = the
-/// key must be absent.
+/// A value that must still be of this version for a write to happen: the version is the lock's fencing token.
+/// 0 = the key must be absent.
 struct StoreGuard {
   std::string key;
   std::int64_t version = 0;
@@ -37,7 +37,8 @@ class Store {
   virtual ~Store() = default;
 
   virtual std::optional<StoreEntry> get(const std::string& key) = 0;
-  /// All of them in one commit, if all guards hold by now. Returns whether they did; if not, nothing is written.
+  /// All of them in one commit, if all guards hold by now. Returns whether they did; if not, nothing is
+  /// written.
   virtual bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) = 0;
   void put(const std::vector<StoreWrite>& writes) { put_guarded(writes, {}); }
   /// Writes only if the key's version is `expected` (0 = the key is absent). Returns whether it did.

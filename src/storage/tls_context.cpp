@@ -14,7 +14,9 @@
 namespace stem {
 namespace {
 
-std::string named(const std::string& variable, const std::string& path) { return std::string(variable) + " (" + printable(path) + ")"; }
+std::string named(const std::string& variable, const std::string& path) {
+  return std::string(variable) + " (" + printable(path) + ")";
+}
 
 /// OpenSSL tells neither the path nor why.
 void require_readable(const std::string& variable, const std::string& path) {
@@ -33,8 +35,10 @@ void require_readable(const std::string& variable, const std::string& path) {
 }
 
 [[noreturn]] void not_pem(const std::string& variable, const std::string& path, const char* what) {
-  throw Error(Exit::config, named(variable, path) + " holds no " + what + " in PEM form; it begins with a line like -----BEGIN " +
-                                (std::strcmp(what, "certificate") == 0 ? "CERTIFICATE" : "PRIVATE KEY") + "-----");
+  throw Error(Exit::config, named(variable, path) + " holds no " + what +
+                                " in PEM form; it begins with a line like -----BEGIN " +
+                                (std::strcmp(what, "certificate") == 0 ? "CERTIFICATE" : "PRIVATE KEY") +
+                                "-----");
 }
 
 thread_local bool asked_for_passphrase = false;
@@ -56,15 +60,19 @@ void use_client(SSL_CTX* context, const TlsConfig& config, const TlsNames& names
       lib.SSL_CTX_check_private_key(context) == 1)
     return;
   if (asked_for_passphrase)
-    throw Error(Exit::config, named(names.client_key, config.client_key) +
-                                  " is protected by a passphrase, which nobody types for a service; `openssl pkey` removes it");
+    throw Error(
+        Exit::config,
+        named(names.client_key, config.client_key) +
+            " is protected by a passphrase, which nobody types for a service; `openssl pkey` removes it");
   while (const auto error = lib.ERR_get_error()) {
     const bool of_pair = ERR_GET_LIB(error) == ERR_LIB_X509 || ERR_GET_LIB(error) == ERR_LIB_SSL;
     const int reason = ERR_GET_REASON(error);
     if (of_pair && (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH ||
                     reason == SSL_R_NO_CERTIFICATE_ASSIGNED || reason == SSL_R_NO_PRIVATE_KEY_ASSIGNED))
-      throw Error(Exit::config, named(names.client_key, config.client_key) + " is not the key of the certificate in " +
-                                    named(names.client_cert, config.client_cert) + "; name the two that were made together");
+      throw Error(Exit::config, named(names.client_key, config.client_key) +
+                                    " is not the key of the certificate in " +
+                                    named(names.client_cert, config.client_cert) +
+                                    "; name the two that were made together");
   }
   not_pem(names.client_key, config.client_key, "private key");
 }
@@ -83,8 +91,9 @@ TlsContext::Print TlsContext::print() const {
   for (std::size_t i = 0; i < print.size(); ++i) {
     struct stat status {};
     if (paths[i]->empty() || ::stat(paths[i]->c_str(), &status) != 0) continue;
-    for (const auto part : {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
-                            static_cast<std::int64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec})
+    for (const auto part :
+         {static_cast<std::int64_t>(status.st_dev), static_cast<std::int64_t>(status.st_ino),
+          static_cast<std::int64_t>(status.st_size), status.st_mtim.tv_sec, status.st_mtim.tv_nsec})
       print[i] += std::to_string(part) + " ";
   }
   return print;
@@ -133,10 +142,11 @@ std::vector<TlsCertificate> TlsContext::authorities() {
   const auto& lib = tls_library();
   const auto context = current();
   std::vector<TlsCertificate> all;
-  const auto* const objects =
-      reinterpret_cast<const OPENSSL_STACK*>(lib.X509_STORE_get0_objects(lib.SSL_CTX_get_cert_store(context.get())));
+  const auto* const objects = reinterpret_cast<const OPENSSL_STACK*>(
+      lib.X509_STORE_get0_objects(lib.SSL_CTX_get_cert_store(context.get())));
   for (int i = 0; !config_.ca_cert.empty() && i < lib.OPENSSL_sk_num(objects); ++i)
-    if (const auto* one = lib.X509_OBJECT_get0_X509(static_cast<const X509_OBJECT*>(lib.OPENSSL_sk_value(objects, i))))
+    if (const auto* one =
+            lib.X509_OBJECT_get0_X509(static_cast<const X509_OBJECT*>(lib.OPENSSL_sk_value(objects, i))))
       all.push_back(TlsCertificate::from(*one));
   return all;
 }

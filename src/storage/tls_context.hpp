@@ -15,12 +15,13 @@
 
 namespace stem {
 
-/// What connections over TLS have in common: TLS 1.2 or newer, whom we trust, and as whom we come. Files that change are
-/// read again by the next connection, so that certificates are renewed without a restart. Thread-safe.
+/// What connections over TLS have in common: TLS 1.2 or newer, whom we trust, and as whom we come. Files that
+/// change are read again by the next connection, so that certificates are renewed without a restart.
+/// Thread-safe.
 class TlsContext {
  public:
-  /// Loads OpenSSL, and reads the files of `config`. Throws Error, which names the variable and the file: 66 missing, 77
-  /// may not be read, 78 not what it should be, or a key that belongs to another certificate.
+  /// Loads OpenSSL, and reads the files of `config`. Throws Error, which names the variable and the file: 66
+  /// missing, 77 may not be read, 78 not what it should be, or a key that belongs to another certificate.
   explicit TlsContext(const TlsConfig& config, TlsNames names = {});
 
   const TlsConfig& config() const { return config_; }

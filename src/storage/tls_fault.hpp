@@ -17,11 +17,11 @@ struct TlsVerdict {
   TlsCertificate certificate;
 };
 
-/// What went wrong between us and `host`: one clause, which names the variable and what to do. 69 what the server's side
-/// has to renew, or what passes; 77 the server does not take us; 78 what was set here does not fit that server.
-/// `reason` is OpenSSL's, 0 if it has none.
-Error tls_fault(const TlsConfig& config, const TlsNames& names, const std::string& host, const std::optional<TlsVerdict>& verdict,
-                unsigned long reason);
+/// What went wrong between us and `host`: one clause, which names the variable and what to do. 69 what the
+/// server's side has to renew, or what passes; 77 the server does not take us; 78 what was set here does not
+/// fit that server. `reason` is OpenSSL's, 0 if it has none.
+Error tls_fault(const TlsConfig& config, const TlsNames& names, const std::string& host,
+                const std::optional<TlsVerdict>& verdict, unsigned long reason);
 /// For a server that asks for a certificate, and was shown none. Exit 77.
 Error tls_client_wanted(const TlsNames& names);
 /// For a Redis that answered in clear text. Exit 78.

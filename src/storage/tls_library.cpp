@@ -23,7 +23,8 @@ std::string last_error() {
 void* open(const char* file) {
   void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
   if (!handle)
-    throw Error(Exit::config, "TLS takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" + last_error() +
+    throw Error(Exit::config, "TLS takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" +
+                                  last_error() +
                                   "); install it (Debian: libssl3), or use an address without TLS");
   return handle;
 }

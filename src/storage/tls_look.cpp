@@ -6,7 +6,9 @@
 namespace stem {
 namespace {
 
-bool is_postgres(const Url& url) { return url.scheme.starts_with("postgres"); }
+bool is_postgres(const Url& url) {
+  return url.scheme.starts_with("postgres");
+}
 
 }  // namespace
 
@@ -23,8 +25,14 @@ TlsLook look_at_tls(const std::string& text, const TlsConfig& tls) {
   address.tls = std::make_shared<TlsContext>(tls);
   const RedisConnection connection(address);
   const auto& stream = *connection.tls();
-  return {.version = stream.version(), .cipher = stream.cipher(), .server = stream.peer(), .client = address.tls->client(),
-          .authorities = address.tls->authorities(), .config = tls, .names = {}, .unchecked = {}};
+  return {.version = stream.version(),
+          .cipher = stream.cipher(),
+          .server = stream.peer(),
+          .client = address.tls->client(),
+          .authorities = address.tls->authorities(),
+          .config = tls,
+          .names = {},
+          .unchecked = {}};
 }
 
 }  // namespace stem

@@ -21,7 +21,8 @@ TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::stri
   ssl_ = lib.SSL_new(context_.get());
   in_ = lib.BIO_new(lib.BIO_s_mem());
   out_ = lib.BIO_new(lib.BIO_s_mem());
-  if (!ssl_ || !in_ || !out_) throw Error(Exit::try_again, "out of memory for TLS");  // nothing to free then, either
+  if (!ssl_ || !in_ || !out_)
+    throw Error(Exit::try_again, "out of memory for TLS");  // nothing to free then, either
   lib.SSL_set_bio(ssl_, in_, out_);
   lib.SSL_set_ex_data(ssl_, 0, this);
   lib.SSL_set_connect_state(ssl_);
@@ -29,30 +30,39 @@ TlsStream::TlsStream(const std::shared_ptr<TlsContext>& context, const std::stri
   if (is_address(host_)) {
     if (checks_host) lib.X509_VERIFY_PARAM_set1_ip_asc(wanted, host_.c_str());
   } else if (!host_.empty()) {
-    lib.SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, const_cast<char*>(host_.c_str()));
+    lib.SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                 const_cast<char*>(host_.c_str()));
     // The common name of a subject is for people.
-    if (checks_host) lib.X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+    if (checks_host)
+      lib.X509_VERIFY_PARAM_set_hostflags(
+          wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     if (checks_host) lib.SSL_set1_host(ssl_, host_.c_str());
   }
   lib.SSL_set_verify(ssl_, SSL_VERIFY_PEER, &TlsStream::verify);
 }
 
-TlsStream::~TlsStream() { tls_library().SSL_free(ssl_); }
+TlsStream::~TlsStream() {
+  tls_library().SSL_free(ssl_);
+}
 
 int TlsStream::verify(int fine, X509_STORE_CTX* chain) {
   const auto& lib = tls_library();
-  auto* const ssl = static_cast<SSL*>(lib.X509_STORE_CTX_get_ex_data(chain, lib.SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* const ssl =
+      static_cast<SSL*>(lib.X509_STORE_CTX_get_ex_data(chain, lib.SSL_get_ex_data_X509_STORE_CTX_idx()));
   auto& stream = *static_cast<TlsStream*>(lib.SSL_get_ex_data(ssl, 0));
   if (fine || stream.settings_->config().allow_insecure) return 1;
   if (!stream.verdict_) {
     TlsVerdict verdict{lib.X509_STORE_CTX_get_error(chain), lib.X509_STORE_CTX_get_error_depth(chain), {}};
-    if (const auto* certificate = lib.X509_STORE_CTX_get_current_cert(chain)) verdict.certificate = TlsCertificate::from(*certificate);
+    if (const auto* certificate = lib.X509_STORE_CTX_get_current_cert(chain))
+      verdict.certificate = TlsCertificate::from(*certificate);
     stream.verdict_ = std::move(verdict);
   }
   return 0;
 }
 
-void TlsStream::fail() { throw tls_fault(settings_->config(), settings_->names(), host_, verdict_, tls_library().ERR_get_error()); }
+void TlsStream::fail() {
+  throw tls_fault(settings_->config(), settings_->names(), host_, verdict_, tls_library().ERR_get_error());
+}
 
 bool TlsStream::shake_hands() {
   const auto& lib = tls_library();
@@ -63,7 +73,9 @@ bool TlsStream::shake_hands() {
   return false;
 }
 
-void TlsStream::feed(std::string_view bytes) { tls_library().BIO_write(in_, bytes.data(), static_cast<int>(bytes.size())); }
+void TlsStream::feed(std::string_view bytes) {
+  tls_library().BIO_write(in_, bytes.data(), static_cast<int>(bytes.size()));
+}
 
 std::string TlsStream::take() {
   const auto& lib = tls_library();
@@ -98,11 +110,14 @@ void TlsStream::write(std::string_view text) {
 
 TlsCertificate TlsStream::peer() const {
   const auto& lib = tls_library();
-  const std::unique_ptr<X509, decltype(lib.X509_free)> certificate(lib.SSL_get1_peer_certificate(ssl_), lib.X509_free);
+  const std::unique_ptr<X509, decltype(lib.X509_free)> certificate(lib.SSL_get1_peer_certificate(ssl_),
+                                                                   lib.X509_free);
   return certificate ? TlsCertificate::from(*certificate) : TlsCertificate{};
 }
 
-std::string TlsStream::version() const { return tls_library().SSL_get_version(ssl_); }
+std::string TlsStream::version() const {
+  return tls_library().SSL_get_version(ssl_);
+}
 std::string TlsStream::cipher() const {
   const char* const name = tls_library().SSL_CIPHER_get_name(tls_library().SSL_get_current_cipher(ssl_));
   return name ? name : "";

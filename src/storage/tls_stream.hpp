@@ -12,12 +12,13 @@
 
 namespace stem {
 
-/// One conversation over TLS, without a socket: what comes from the peer is fed, what goes to it is taken. Not thread-safe.
-/// All that throw, throw Error as tls_fault() makes it; after that it is good for nothing but destruction and take(),
-/// which tells the peer.
+/// One conversation over TLS, without a socket: what comes from the peer is fed, what goes to it is taken.
+/// Not thread-safe. All that throw, throw Error as tls_fault() makes it; after that it is good for nothing
+/// but destruction and take(), which tells the peer.
 class TlsStream {
  public:
-  /// `host` as the address has it: it is said to the server, and must be in its certificate if `checks_host`. Empty = none.
+  /// `host` as the address has it: it is said to the server, and must be in its certificate if `checks_host`.
+  /// Empty = none.
   TlsStream(const std::shared_ptr<TlsContext>& context, const std::string& host, bool checks_host = true);
   ~TlsStream();
   TlsStream(const TlsStream&) = delete;

@@ -31,7 +31,9 @@ std::string decode(std::string_view text, const std::string& scheme) {
 
 }  // namespace
 
-std::string Url::decoded(std::string_view part) const { return decode(part, scheme); }
+std::string Url::decoded(std::string_view part) const {
+  return decode(part, scheme);
+}
 
 Url Url::parse(std::string_view text) {
   const auto colon = text.find("://");

@@ -8,8 +8,8 @@ namespace stem {
 
 /// Where a broker or result backend is: `SCHEME://LOCATION[?NAME=VALUE[&NAME=VALUE]…]`.
 struct Url {
-  std::string scheme;    ///< lower case; begins with a letter, has only letters, digits, `+`, `.` and `-`
-  std::string location;  ///< what stands between `://` and `?`, percent-decoded
+  std::string scheme;        ///< lower case; begins with a letter, has only letters, digits, `+`, `.` and `-`
+  std::string location;      ///< what stands between `://` and `?`, percent-decoded
   std::string raw_location;  ///< the same as it was written, for addresses whose parts are decoded one by one
   std::map<std::string, std::string> parameters;  ///< percent-decoded
 

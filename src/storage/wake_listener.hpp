@@ -12,8 +12,9 @@
 
 namespace stem {
 
-/// Lets any number of threads wait for what one watch hears: one of them listens, the others wait for it. A watch has
-/// `int fd() const`, which polls readable once something was heard, and a thread-safe `clear()`, after which it does not.
+/// Lets any number of threads wait for what one watch hears: one of them listens, the others wait for it. A
+/// watch has `int fd() const`, which polls readable once something was heard, and a thread-safe `clear()`,
+/// after which it does not.
 template <class Watch>
 class WakeListener {
  public:

@@ -7,12 +7,15 @@
 
 #include "core/name.hpp"
 #include "worker/attempts.hpp"
+#include "worker/canvas_keeping.hpp"
 
 namespace stem {
 namespace {
 
 constexpr std::size_t tidied_at_once = 500;
 constexpr std::size_t longest_failure = 300;
+/// Others that are after the same mark at the same time are few.
+constexpr int most_tries = 1000;
 
 std::string reason_of(const Result& result) {
   if (result.failure) return result.failure->type + ": " + result.failure->message;
@@ -157,7 +160,7 @@ void CanvasBook::publish_once(const Firing& firing) {
     }
     return;
   }
-  for (;;) {
+  for (int tries = 0; tries < most_tries; ++tries) {
     const auto there = store.get(key);
     if (!there || !is_mark_of(there->value, job)) {
       store.compare_and_set(mark(firing, false), there ? there->version : 0);
@@ -170,6 +173,7 @@ void CanvasBook::publish_once(const Firing& firing) {
     store.compare_and_set(done, there->version);
     return;
   }
+  throw Error(Exit::unavailable, "the result backend does not keep what it is given: " + key);
 }
 
 /// For as long as the job may wait, and the books are kept.
@@ -206,8 +210,10 @@ void CanvasBook::abandon(const CanvasPart& part, const Result& why) {
 void CanvasBook::enter_chunk(const Chunk& chunk, const std::vector<MemberEnd>& ends) {
   auto& store = *storage_.results;
   const auto key = canvas_chunk_key(chunk.first, chunk.second);
-  const auto members = ends.front().part->size;
+  const auto& part = *ends.front().part;
   for (;;) {
+    const auto now = clock_.wall();
+    const auto life = canvas_life(part.until, now);
     const auto entry = store.get(key);
     CanvasChunk books;
     if (entry) books = canvas_chunk_from_wire(entry->value);
@@ -221,14 +227,16 @@ void CanvasBook::enter_chunk(const Chunk& chunk, const std::vector<MemberEnd>& e
       books.failed[bit] = end.failed;
       if (end.failed && books.failure.empty()) books.failure = end.failure;
       if (end.part->chord && !end.failed)
-        writes.push_back({canvas_member_key(chunk.first, end.part->index), end.record, canvas_ttl});
+        writes.push_back({canvas_member_key(chunk.first, end.part->index), end.record, life});
     }
     if (fresh) {
-      writes.push_back({key, to_wire(books), canvas_ttl});
+      if (books.kept - now < canvas_ttl / 2)
+        books.kept = keep_canvas(store, chunk.first, life, canvas_ttl / 2, now);
+      writes.push_back({key, to_wire(books), life});
       if (!store.put_guarded(writes, {{key, entry ? entry->version : 0}}))
         continue;  // another worker was quicker
     }
-    if (books.complete(chunk.second, members)) complete(chunk, books, members);
+    if (books.complete(chunk.second, part.size)) complete(chunk, books, part.size);
     return;
   }
 }
@@ -252,8 +260,8 @@ void CanvasBook::complete(const Chunk& chunk, const CanvasChunk& books, std::int
       root.complete[number] = true;
       root.failed += static_cast<std::int64_t>(books.failed.count());
       if (root.failure.empty()) root.failure = books.failure;
-      const auto left =
-          entry->expires ? std::max<Duration>(*entry->expires - clock_.wall(), canvas_ttl) : canvas_ttl;
+      // No longer than before: when the root ends says until when all the rest is kept.
+      const auto left = std::max(entry->expires.value_or(WallTime{}) - clock_.wall(), Duration{1});
       if (!store.compare_and_set({key, to_wire(root), left}, entry->version)) continue;
     }
     if (root.is_complete()) finish(chunk.first, root);
@@ -283,6 +291,9 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
       if (signer_)
         if (const auto fault = signer_->verify(callback)) throw Error(Exit::data, fault->reason);
       if (root.failed == 0) {
+        // The callback may wait for a worker as long as any job.
+        const auto life = canvas_life(part->until, clock_.wall());
+        keep_canvas(store, group, life, life - std::chrono::days{1}, clock_.wall());
         fire({{&callback, to_wire(result)}});
       } else {
         const auto why = failed_callback(callback, group, root);

@@ -63,7 +63,8 @@ bool CanvasChunk::complete(std::int64_t number, std::int64_t members) const {
 std::string to_wire(const CanvasChunk& chunk) {
   return Json{{"ended", hex_of(chunk.ended, CanvasChunk::size)},
               {"failed", hex_of(chunk.failed, CanvasChunk::size)},
-              {"failure", chunk.failure}}
+              {"failure", chunk.failure},
+              {"kept", chunk.kept.time_since_epoch().count()}}
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -73,6 +74,7 @@ CanvasChunk canvas_chunk_from_wire(const std::string& wire) {
     read_hex(json.at("ended").get<std::string>(), chunk.ended, CanvasChunk::size);
     read_hex(json.at("failed").get<std::string>(), chunk.failed, CanvasChunk::size);
     chunk.failure = json.at("failure").get<std::string>();
+    chunk.kept = WallTime(Duration(json.value("kept", std::int64_t{0})));
     return chunk;
   });
 }

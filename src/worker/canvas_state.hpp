@@ -19,6 +19,7 @@ struct CanvasChunk {
   std::bitset<size> ended{};
   std::bitset<size> failed{};
   std::string failure{};  ///< of the first of them: `ID: reason`
+  WallTime kept{};        ///< all books of the canvas are known to be kept until then
 
   /// Whether all of its members have ended, in a group of `members`.
   bool complete(std::int64_t number, std::int64_t members) const;

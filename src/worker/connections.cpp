@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/id.hpp"
+#include "core/json_depth.hpp"
 #include "core/name.hpp"
 #include "core/unique_key.hpp"
 #include "core/wishes.hpp"
@@ -109,14 +110,18 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
     refuse(job, "more than " + std::to_string(longest_chain) + " jobs would follow one another");
   for (const auto& next : options.then) {
     auto follower = member(next, {.follows = true}, {}, depth + 1);
-    posting.records.push_back(
-        waiting(follower.envelope, envelope.id, start_of(follower.envelope) - now + canvas_ttl));
+    const auto life = canvas_life(start_of(follower.envelope), now);
+    posting.records.push_back(waiting(follower.envelope, envelope.id, life));
+    // What follows it cannot begin earlier.
+    for (auto& record : follower.records) record.ttl = std::max(record.ttl, life);
     std::move(follower.records.begin(), follower.records.end(), std::back_inserter(posting.records));
     part.then.push_back(std::move(follower.envelope));
   }
   for (const auto& next : options.on_failure)
     part.on_failure.push_back(member(next, {.follows = true}, {}, depth + 1).envelope);
   put_canvas_part(envelope, part);
+  if (too_deep(envelope.meta))
+    refuse(job, "what is to follow it, and what that is given, is nested deeper than workers read");
   if (posting.to.to_everyone && part.has_duties())
     refuse(job, "nothing can follow a message to everyone on the broadcast channel " + posting.to.name);
 

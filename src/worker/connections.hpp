@@ -56,9 +56,10 @@ struct Stem::Connections {
     std::vector<Envelope> jobs{};
     std::vector<StoreWrite> records{};
     std::vector<std::string> ids{};
-    Duration ttl = canvas_ttl;  ///< of the books, until there is progress
+    Duration ttl = canvas_ttl;  ///< of the books
   };
-  Members members(const std::vector<Job>& jobs, const std::string& group, bool chord);
+  /// `until`: when the last of the members and of the callback may begin.
+  Members members(const std::vector<Job>& jobs, const std::string& group, bool chord, WallTime until);
   void publish_group(Members members, const std::string& group);
 
   /// All or nothing where broker and store are one; else the records first.

@@ -256,7 +256,7 @@ void Engine::exchange() {
 
   // The handlers' pace since the last exchange says how far ahead to lease.
   if (!unsettled.empty())
-    prefetch_.follow(unsettled.size(), duration_cast<Duration>(now - last_exchange_), last_answer_);
+    prefetch_.follow(unsettled.begun(), duration_cast<Duration>(now - last_exchange_), last_answer_);
   last_exchange_ = now;
 
   const bool ok = ask([&] {

@@ -127,21 +127,23 @@ Settlement Executor::attempt(LeasedJob& job) {
 std::optional<Settlement> Executor::hindrance(LeasedJob& job) {
   const auto& delivery = job.delivery;
   const auto& options = job.task->options;
-  const auto late = expiry(job.envelope, options);
-  if (late && job.started_at >= *late) {
-    const LogScope scope(job.envelope.id, job.envelope.name, delivery.queue, delivery.attempt);
-    spdlog::info("cancelled: it was to begin by {}", format_time(*late));
-    job.unrun = LeasedJob::Unrun::expired;
-    return settle_expired(delivery, job.envelope.name, *late, {std::nullopt, job.started_at}, shared_.rules);
-  }
   // What everyone hears cannot wait, and belongs to no others.
-  if (!job.leased) return std::nullopt;
-  if (!job.canvas && !options.rate_limit && !job.envelope.meta.contains("stem.unique.key"))
-    return std::nullopt;
+  const bool linked = job.leased && (job.canvas || job.envelope.meta.contains("stem.unique.key"));
+  const auto late = expiry(job.envelope, options);
+  const bool expired = late && job.started_at >= *late;
+  if (!linked && !expired && !(job.leased && options.rate_limit)) return std::nullopt;
   try {
-    if (shared_.inputs.repeats(job)) {
+    // First: what has succeeded once has not come too late.
+    if (linked && shared_.inputs.repeats(job)) {
       job.unrun = LeasedJob::Unrun::repeated;
       return Settlement{delivery.receipt, Ack{}, std::nullopt};
+    }
+    if (expired) {
+      const LogScope scope(job.envelope.id, job.envelope.name, delivery.queue, delivery.attempt);
+      spdlog::info("cancelled: it was to begin by {}", format_time(*late));
+      job.unrun = LeasedJob::Unrun::expired;
+      return settle_expired(delivery, job.envelope.name, *late, {std::nullopt, job.started_at},
+                            shared_.rules);
     }
     if (auto missing = shared_.inputs.read(job); !missing.empty())
       return settle_dead(delivery, job.envelope.name, "canvas-forgotten",

@@ -45,8 +45,13 @@ std::optional<WallTime> RateGate::pass(const std::string& name, const RateLimit&
   const auto moment = std::min<Duration>(TokenBucket::interval(limit) / 4, std::chrono::milliseconds{100});
   if (task.next_token - now < moment && task.next_token != task.promised)
     return task.promised = task.next_token;
-  const auto turn =
-      std::clamp(task.next_turn, task.next_token, std::max(task.next_token, now + longest_wait));
+  const auto last = std::max(task.next_token, now + longest_wait);
+  if (task.next_turn > last) {
+    // Those without a turn yet are spread, so that they do not all come at once to be told so again.
+    task.spread = (task.spread + longest_wait / 2 * 618 / 1000) % (longest_wait / 2);
+    return last - task.spread;
+  }
+  const auto turn = std::max(task.next_turn, task.next_token);
   task.next_turn = turn + TokenBucket::interval(limit);
   return turn;
 }

@@ -23,7 +23,8 @@ class RateGate {
       : store_(store), clock_(clock), name_space_(std::move(name_space)) {}
 
   /// Empty: a job may begin. Else when it should come again. Jobs that are sent away get turns one after
-  /// another, as the tokens come, so that they do not all come at once, at most `longest_wait` away. Throws
+  /// another, as the tokens come, so that they do not all come at once; those whose turn would be more than
+  /// `longest_wait` away are to ask again, in half as long at the least. Throws
   /// Error as Store does: a limit protects somebody, so nothing begins without the store.
   std::optional<WallTime> pass(const std::string& task, const RateLimit& limit);
 
@@ -39,6 +40,7 @@ class RateGate {
     WallTime next_token{};  ///< the store has none before
     WallTime next_turn{};   ///< of the next job that is sent away
     WallTime promised{};    ///< a token that a job waits for out of turn
+    Duration spread{};      ///< of those that have no turn yet
   };
 
   Task& task_called(const std::string& name);

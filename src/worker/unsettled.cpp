@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <set>
 
 #include "core/log_scope.hpp"
@@ -28,6 +29,11 @@ void Unsettled::add(LeasedJob& job, Settlement settlement, SteadyTime now) {
   if (empty()) since_ = now;
   settlements_.push_back(std::move(settlement));
   jobs_.push_back(&job);
+}
+
+std::size_t Unsettled::begun() const {
+  return static_cast<std::size_t>(std::count_if(
+      jobs_.begin(), jobs_.end(), [](const auto* job) { return job->unrun == LeasedJob::Unrun::no; }));
 }
 
 void Unsettled::write_records(const Storage& storage, Duration lease) {

@@ -16,6 +16,7 @@ class Unsettled {
 
   bool empty() const { return settlements_.empty(); }
   std::size_t size() const { return settlements_.size(); }
+  std::size_t begun() const;  ///< of how many a handler was called: the others say nothing of its pace
   const std::vector<Settlement>& settlements() const { return settlements_; }
   const TaskTallies& tallies() const { return tallies_; }
   const LeasedJob& job(std::size_t i) const { return *jobs_[i]; }  ///< whose settlement settlements()[i] is

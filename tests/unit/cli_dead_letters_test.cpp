@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "cli/dead_letters.hpp"
+#include "core/wishes.hpp"
 #include "error_of.hpp"
 #include "storage_rig.hpp"
 
@@ -112,14 +113,15 @@ EVERY_BROKER(
   other.sign(foreign);
   rig.publish({good, foreign, rig.job("unsigned")});
   for (const auto& one : rig.fetch()) rig.settle(one, DeadLetter{"signature-invalid", Json::object()});
+  const auto now = rig.clock.wall();
   for (auto& job : find_dead(rig.broker(), {})) {
     CAPTURE(job.id);
-    CHECK_FALSE(replay_fault(job, nullptr));
-    const auto fault = replay_fault(job, &mine);
+    CHECK_FALSE(replay_fault(job, nullptr, now));
+    const auto fault = replay_fault(job, &mine, now);
     CHECK(fault.has_value() == (job.id != "good"));
     if (fault) CHECK(fault->starts_with("its signature would be refused: "));
     job.wire = "no JSON";
-    CHECK(replay_fault(job, nullptr)->starts_with("it cannot be read: "));
+    CHECK(replay_fault(job, nullptr, now)->starts_with("it cannot be read: "));
   }
 }
 
@@ -142,4 +144,33 @@ TEST_CASE("dead letters: what a job holds cannot reach the terminal as it is") {
   CHECK(table.find("1m 30s ago") != std::string::npos);
   CHECK(to_json(job, true)["envelope"] == "no JSON");
   CHECK(to_json(job, false)["task"].is_null());
+}
+
+EVERY_BROKER("dead letters: one whose expiry has passed is not for replay") {
+  Rig rig;
+  auto job = rig.job("late");
+  put_wishes(job, {.expires = rig.clock.wall() + 1h});
+  rig.publish({job});
+  rig.settle(rig.fetch_one(), DeadLetter{"x", Json::object()});
+  const auto dead = find_dead(rig.broker(), {}).at(0);
+  CHECK_FALSE(replay_fault(dead, nullptr, rig.clock.wall()));
+  rig.clock.move(1h);
+  const auto fault = replay_fault(dead, nullptr, rig.clock.wall());
+  REQUIRE(fault);
+  CHECK(fault->starts_with("it was to begin by "));
+}
+
+EVERY_BROKER("dead letters: who replays throws away what says that the jobs have failed, and nothing else") {
+  Rig rig;
+  Result failed{"a", TaskState::failed, nullptr, Failure{"x", "y"}, 0, nullptr};
+  Result done{"b", TaskState::succeeded, 1, std::nullopt, 0, nullptr};
+  rig.store().put(
+      {{"result:a", to_wire(failed), {}}, {"result:b", to_wire(done), {}}, {"result:c", "torn", {}}});
+  const std::vector<std::string> ids{"a", "b", "c", "d"};
+  forget_failures(rig.store(), ids);
+  rig.clock.move(1ms);
+  CHECK_FALSE(rig.store().get("result:a"));
+  CHECK(rig.store().get("result:b"));
+  CHECK(rig.store().get("result:c"));
+  forget_failures(rig.store(), ids);
 }

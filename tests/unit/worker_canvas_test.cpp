@@ -12,6 +12,8 @@
 #include "child_process.hpp"
 #include "error_of.hpp"
 #include "places.hpp"
+#include "worker/attempts.hpp"
+#include "worker/canvas_keeping.hpp"
 #include "worker/canvas_state.hpp"
 #include "worker/standing_orders.hpp"
 
@@ -95,6 +97,63 @@ EVERYWHERE("chain: what a link is to read waits for it as long as the link does"
   plant.end_of(chain.links[0]);
   Plant<Place>::wait_until([&] { return store->get(canvas_input_key(chain.links[1])).has_value(); });
   CHECK(left(canvas_input_key(chain.links[1])) > 400h);
+}
+
+EVERYWHERE("canvas: its books are kept after its last progress, and as long as its last job may wait") {
+  Plant<Place> plant;
+  std::atomic<bool> open{false};
+  plant.tasks.add("t", [&](TaskContext& job) -> Outcome {
+    if (number(job) == 299 && !open) return PutBack{100ms};
+    return Done{number(job)};
+  });
+  Job later{"t"};
+  later.options.delay = 240h;
+  const auto chord = plant.stem().enqueue(Chord{numbered("t", 300), later});
+  const auto storage = plant.storage();
+  auto& store = *storage.results;
+  const auto left = [&](const std::string& key) {
+    const auto entry = store.get(key);
+    REQUIRE_MESSAGE(entry, key);
+    return *entry->expires - Clock::system().wall();
+  };
+  const auto members = [&] { return store.list(canvas_member_key(chord.id), 1000); };
+  CHECK(left(canvas_root_key(chord.id)) > 400h);
+  plant.work();
+  Plant<Place>::wait_until([&] { return members().size() == 299; });
+  for (const auto& one : members()) CHECK(left(one.key) > 400h);
+  // Days later, there is an hour left of all.
+  auto last = canvas_chunk_from_wire(store.get(canvas_chunk_key(chord.id, 1))->value);
+  last.kept = Clock::system().wall() + 1h;
+  store.put({{canvas_chunk_key(chord.id, 1), to_wire(last), 1h}});
+  for (const auto& one : members()) store.put({{one.key, one.value, 1h}});
+  for (const auto& key : {canvas_root_key(chord.id), canvas_chunk_key(chord.id, 0), result_key(chord.id),
+                          result_key(chord.callback)})
+    store.put({{key, store.get(key)->value, 1h}});
+  open = true;
+  CHECK(plant.end_of(chord.id).state == TaskState::succeeded);
+  CHECK(left(canvas_chunk_key(chord.id, 0)) > 400h);
+  CHECK(left(result_key(chord.callback)) > 400h);
+  CHECK(left(canvas_input_key(chord.callback)) > 400h);
+  CHECK(members().size() == 300);
+  for (const auto& one : members()) CHECK(left(one.key) > 400h);
+}
+
+TEST_CASE("canvas: as long as there is much left of its books they are not written anew") {
+  Plant<MemoryPlace> plant;
+  plant.tasks.add("t", [](TaskContext&) {});
+  const auto group = plant.stem().enqueue(Group{{{"t"}, {"never"}}});
+  const auto store = plant.storage().results;
+  const auto root = store->get(canvas_root_key(group.id));
+  const auto now = Clock::system().wall();
+  CHECK(keep_canvas(*store, group.id, canvas_ttl, canvas_ttl / 2, now) == *root->expires);
+  CHECK(store->get(root->key)->version == root->version);
+  CHECK(keep_canvas(*store, group.id, 2 * canvas_ttl, 3 * canvas_ttl / 2, now) == now + 2 * canvas_ttl);
+  CHECK(*store->get(root->key)->expires - now > canvas_ttl);
+  CHECK(*store->get(result_key(group.id))->expires - now > canvas_ttl);
+  CHECK_FALSE(store->get(canvas_chunk_key(group.id, 0)));
+  // Nothing is made of what is gone.
+  CHECK(keep_canvas(*store, "gone", canvas_ttl, canvas_ttl, now) == now + canvas_ttl);
+  CHECK_FALSE(store->get(canvas_root_key("gone")));
 }
 
 EVERYWHERE("canvas: jobs with ids of their own are enqueued each time the canvas is") {
@@ -286,6 +345,25 @@ TEST_CASE("canvas: what cannot be part of it is refused before anything is enque
     job = outer;
   }
   CHECK(error_of([&] { stem.submit({job}); }).says("more than 100 jobs would follow one another"));
+  // What workers could not read is told here already.
+  Json nested = 1;
+  for (int i = 0; i < 500; ++i) nested = Json{{"n", nested}};
+  bool refused = false;
+  for (int i = 0; i < 12 && !refused; ++i) {
+    nested = Json{{"n", nested}};
+    Job outer{"t"};
+    outer.options.then = {{"t", nested}};
+    const auto error = error_of([&] {
+      const auto id = stem.submit({outer}).at(0).id;
+      CHECK(canvas_part(envelope_from_wire(plant.storage().broker->find(id)->wire))->then.size() == 1);
+      plant.storage().broker->settle(std::vector{
+          Settlement{plant.storage().broker->fetch({{"default"}, 1, 30s, "x"}).at(0).receipt, Ack{}, {}}});
+    });
+    refused = error.says("nested deeper than workers read");
+    if (!refused) CHECK(error.message.empty());
+  }
+  CHECK(refused);
+  for (const auto& entry : plant.storage().results->list("", 100)) plant.storage().results->erase(entry.key);
   CHECK(plant.storage().broker->depths().empty());
   CHECK(plant.storage().results->list("", 10).empty());
   CHECK(stem.enqueue(Chain{std::vector<Job>(100, Job{"t"})}).links.size() == 100);

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <map>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -9,6 +10,7 @@
 #include "error_of.hpp"
 #include "hand_clock.hpp"
 #include "places.hpp"
+#include "worker/attempts.hpp"
 #include "worker/rate_gate.hpp"
 
 using namespace stem;
@@ -48,6 +50,23 @@ EVERYWHERE("options: a job that is too late is cancelled, and its record says so
   Plant<Place>::wait_until([&] { return engine.counters().expired == 1; });
   CHECK(engine.counters().cancelled == 0);
   CHECK(plant.storage().broker->depths().empty());
+}
+
+TEST_CASE("options: what has succeeded once is not too late when it is handed out again") {
+  Plant<SplitPlace> plant;  // where the acknowledgement may be lost behind the record
+  plant.tasks.add("late", [](TaskContext&) { return 1; });
+  Job job{"late"};
+  job.options.expires = 1ms;
+  job.options.unique_for = 1h;
+  const auto id = plant.stem().submit({job}).at(0).id;
+  const auto now = Clock::system().wall();
+  Result done{id, TaskState::succeeded, 7, std::nullopt, 0, {{"completedAt", format_time(now)}}};
+  plant.storage().results->put({{result_key(id), to_wire(done), 1h}});
+  poll(nullptr, 0, 5);
+  auto& engine = plant.work();
+  Plant<SplitPlace>::wait_until([&] { return !plant.storage().broker->find(id); });
+  CHECK(plant.end_of(id).value == 7);
+  CHECK(engine.counters().expired == 0);
 }
 
 TEST_CASE("options: a job expires while it waits in the worker's own line, too") {
@@ -330,6 +349,25 @@ TEST_CASE("rate gate: as many as the bucket holds, then in turns") {
   for (std::size_t i = 1; i < turns.size(); ++i) CHECK(turns[i] - turns[i - 1] == 10s);
   CHECK_FALSE(one.pass("another", limit));
   CHECK_FALSE(RateGate(*storage.results, Clock::system(), "elsewhere").pass("t", limit));
+}
+
+TEST_CASE("rate gate: those whose turn is far away come again at different times") {
+  Plant<MemoryPlace> plant;
+  const auto storage = plant.storage();
+  RateGate gate(*storage.results, Clock::system(), "ns");
+  const RateLimit limit{1, 1min};
+  const auto before = Clock::system().wall();
+  std::vector<WallTime> turns;
+  for (int i = 0; i < 1000; ++i)
+    if (const auto turn = gate.pass("t", limit)) turns.push_back(*turn);
+  REQUIRE(turns.size() > 990);
+  std::map<std::int64_t, int> in_minute;
+  for (const auto turn : turns) {
+    CHECK(turn - before < 62min);
+    ++in_minute[(turn - before) / 1min];
+  }
+  for (const auto& [minute, count] : in_minute) CHECK_MESSAGE(count < 50, minute);
+  for (std::size_t i = 70; i < turns.size(); ++i) CHECK(turns[i] - before > 29min);
 }
 
 TEST_CASE("rate gate: who misses a token by a moment has it, and only one has") {

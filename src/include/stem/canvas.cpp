@@ -17,23 +17,34 @@ void require_size(const char* what, std::size_t size, std::size_t most) {
                                  std::to_string(size));
 }
 
+/// When the last of them may begin; the epoch if all may at once.
+WallTime latest_start(std::span<const Job> jobs) {
+  const auto now = Clock::system().wall();
+  WallTime last{};
+  for (const auto& job : jobs)
+    if (const auto start = job.options.eta.value_or(now + job.options.delay.value_or(Duration{}));
+        start > now)
+      last = std::max(last, start);
+  return last;
+}
+
 }  // namespace
 
 Stem::Connections::Members Stem::Connections::members(const std::vector<Job>& jobs, const std::string& group,
-                                                      bool chord) {
+                                                      bool chord, WallTime until) {
   require_size("group", jobs.size(), largest_group);
   Members members;
+  members.ttl = canvas_life(until, Clock::system().wall());
   members.root = CanvasRoot::of(static_cast<std::int64_t>(jobs.size()));
-  const auto now = Clock::system().wall();
   for (const auto& job : jobs) {
     CanvasPart part;
     part.group = group;
     part.index = static_cast<std::int64_t>(members.jobs.size());
     part.size = members.root.members;
     part.chord = chord;
+    part.until = until;
     auto made = member(job, std::move(part));
     members.ids.push_back(made.envelope.id);
-    members.ttl = std::max(members.ttl, made.envelope.not_before.value_or(now) - now + canvas_ttl);
     std::move(made.records.begin(), made.records.end(), std::back_inserter(members.records));
     members.jobs.push_back(std::move(made.envelope));
   }
@@ -77,7 +88,7 @@ Chain::Ids Stem::draw(const Chain& chain) {
 
 Group::Ids Stem::draw(const Group& group) {
   Group::Ids ids{new_id(Clock::system().wall()), {}};
-  auto members = connections_->members(group.members, ids.id, false);
+  auto members = connections_->members(group.members, ids.id, false, latest_start(group.members));
   ids.members = members.ids;
   connections_->publish_group(std::move(members), ids.id);
   return ids;
@@ -85,9 +96,11 @@ Group::Ids Stem::draw(const Group& group) {
 
 Chord::Ids Stem::draw(const Chord& chord) {
   Chord::Ids ids{new_id(Clock::system().wall()), {}, {}};
-  auto members = connections_->members(chord.members, ids.id, true);
+  const auto until = std::max(latest_start(chord.members), latest_start({&chord.callback, 1}));
+  auto members = connections_->members(chord.members, ids.id, true, until);
   CanvasPart part;
   part.callback_of = ids.id;
+  part.until = until;
   part.size = members.root.members;
   auto callback = connections_->member(chord.callback, std::move(part));
   std::move(callback.records.begin(), callback.records.end(), std::back_inserter(members.records));
