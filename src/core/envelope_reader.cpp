@@ -213,7 +213,7 @@ class EnvelopeReader {
   }
 
   void deeper() {
-    if (++depth_ > deepest_json)
+    if (++depth_ > 1 + deepest_json)  // what it holds, and the envelope itself
       malformed("it is nested deeper than " + std::to_string(deepest_json) + " levels");
   }
   bool end() {

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <stem/result.hpp>
+
 #include "cli/dead_letters.hpp"
 #include "core/wishes.hpp"
 #include "error_of.hpp"
@@ -164,8 +166,9 @@ EVERY_BROKER("dead letters: who replays throws away what says that the jobs have
   Rig rig;
   Result failed{"a", TaskState::failed, nullptr, Failure{"x", "y"}, 0, nullptr};
   Result done{"b", TaskState::succeeded, 1, std::nullopt, 0, nullptr};
-  rig.store().put(
-      {{"result:a", to_wire(failed), {}}, {"result:b", to_wire(done), {}}, {"result:c", "torn", {}}});
+  const std::vector<StoreWrite> records{
+      {"result:a", to_wire(failed), {}}, {"result:b", to_wire(done), {}}, {"result:c", "torn", {}}};
+  rig.store().put(records);
   const std::vector<std::string> ids{"a", "b", "c", "d"};
   forget_failures(rig.store(), ids);
   rig.clock.move(1ms);
