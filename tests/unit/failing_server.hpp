@@ -31,7 +31,7 @@ UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::D
   using namespace stem;
   UnderLoad told;
   std::atomic<bool> stopped_enough{false}, all_published{false};
-  std::atomic<int> failures{0}, lost{0};
+  std::atomic<int> failures{0}, lost{0}, batches{0};
   const auto retrying = [&](auto call) {
     for (;;) try {
         return call();
@@ -53,6 +53,7 @@ UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::D
         told.published.insert(job.id);
       }
       retrying([&] { storage.broker->publish(jobs); });
+      ++batches;
       usleep(2'000);
     }
     all_published = true;
@@ -80,6 +81,8 @@ UnderLoad restart_under_load(Server& server, const stem::Config& config, stem::D
     });
   for (const int signal : signals) {
     usleep(150'000);
+    // On a slow machine there would be no load to speak of.
+    CHECK(eventually([&, before = batches.load()] { return batches > before + 2; }, 30'000));
     server.stop(signal);
     server.start();
   }
