@@ -59,7 +59,8 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
   std::vector<std::string> ids;
   auto refused = Json::array();
   for (auto& job : find_dead(*storage.broker, filter)) {
-    if (const auto fault = deed.replays ? replay_fault(job, signer ? &*signer : nullptr, now) : std::nullopt) {
+    if (const auto fault =
+            deed.replays ? replay_fault(job, signer ? &*signer : nullptr, now) : std::nullopt) {
       std::cerr << "stem: job " << printable(job.id) << " is not replayed: " << *fault << '\n';
       refused.push_back({{"id", job.id}, {"reason", *fault}});
       continue;
