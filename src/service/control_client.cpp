@@ -21,7 +21,7 @@ constexpr std::size_t longest_answer = 1024 * 1024;
 Json ask_worker(const std::string& socket_path, const std::string& word, Duration timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   const auto silent = [&] {
-    return Error(Exit::unhealthy, "the worker at " + socket_path + " did not answer within " +
+    return Error(Exit::unhealthy, "who listens at " + socket_path + " did not answer within " +
                                       format_duration(timeout) +
                                       ": it is stuck or stopped; see its log, or restart it");
   };

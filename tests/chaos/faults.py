@@ -7,6 +7,7 @@ which `load` does for those that only differ in the fault.
 
 import signal
 import time
+from dataclasses import dataclass
 
 from box import Skip
 
@@ -16,13 +17,26 @@ from network import Proxy
 from stores import STORES, Postgres, Redis
 from trial import WORKERS, Trial
 
-SCENARIOS = []  # (fault, store, function, short)
+SCENARIOS = []
 
 
-def scenario(fault, stores=("sqlite", "redis", "postgres"), short=()):
-    """`short`: those of the stores with which it is also part of the short form."""
+@dataclass(frozen=True)
+class Scenario:
+    fault: str
+    store: str
+    function: object  # of a Context
+    short: bool
+    expects: str
+
+    def __str__(self):
+        return f"{self.fault} {self.store}"
+
+
+def scenario(fault, stores=("sqlite", "redis", "postgres"), short=(), expects=""):
+    """`short`: those of the stores with which it is also part of the short form. `expects`: words of the problem that must be
+    found, where something is wrong on purpose."""
     def mark(function):
-        SCENARIOS.extend((fault, store, function, store in short) for store in stores)
+        SCENARIOS.extend(Scenario(fault, store, function, store in short, expects) for store in stores)
         return function
     return mark
 

@@ -45,6 +45,11 @@ class Programs:
         """As the process itself knows it."""
         return self.running[name].pid
 
+    def put(self, name, text):
+        """A file that `stem` can read: its path."""
+        (self.directory / name).write_text(text, encoding="utf-8")
+        return str(self.directory / name)
+
     def log_of(self, name):
         return self.directory / f"{name}.log"
 

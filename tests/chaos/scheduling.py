@@ -38,28 +38,27 @@ class NoProducer:
 
 
 class ScheduleTrial(Trial):
-    """Two schedulers and a worker; as many slots as other trials have jobs."""
+    """Schedulers and a worker; as many slots as other trials have jobs."""
 
-    def __init__(self, options, store, directory, seed, ahead=0, **variables):
+    def __init__(self, options, store, directory, seed, ahead=0, schedulers=SCHEDULERS, **more):
         del ahead
-        super().__init__(options, store, directory, seed, workers=("w1",), **variables)
+        super().__init__(options, store, directory, seed, workers=("w1",), **more)
+        self.schedulers = schedulers
         self.producer = NoProducer()
         self.names = [f"s{n}" for n in range(max(4, min(40, options.jobs // 100)))]
 
     def begin(self):
-        path = self.directory / "schedules.json"
-        path.write_text(json.dumps([{"name": name, "task": "ledger.note", "schedule": f"every:{int(EVERY * 1000)}ms", "args": {"file": str(self.ledger.path)}}
-                                    for name in self.names]), encoding="utf-8")
-        self.programs.run("schedule", "apply", "--yes", "--file", str(path))
+        wanted = [{"name": name, "task": "ledger.note", "schedule": f"every:{int(EVERY * 1000)}ms", "args": {"file": str(self.ledger.told)}} for name in self.names]
+        self.programs.run("schedule", "apply", "--yes", "--file", self.programs.put("schedules.json", json.dumps(wanted)))
         self.programs.start_worker("w1")
-        for name in SCHEDULERS:
+        for name in self.schedulers:
             self.programs.start_scheduler(name)
         self.wait_for_health()
 
     def wait_for_health(self, names=None, kind="worker"):
         super().wait_for_health(names, kind)
         if names is None:
-            super().wait_for_health(SCHEDULERS, "scheduler")
+            super().wait_for_health(self.schedulers, "scheduler")
 
     def look(self):
         return self.ledger.follow().distinct
@@ -89,9 +88,7 @@ class ScheduleTrial(Trial):
             self.accepted += passed
             if not passed == status["runs"] == slots[name] or status["misfires"]:
                 problems.append(f"{name}: {passed} slots, {status['runs']} runs, {status['misfires']} misfires, {slots[name]} slots with an effect")
-        wrong = [job for job in self.ledger.effects if round(instant(job.partition("@")[2]) * 1000) != round(instant(job.partition("@")[2]) / EVERY) * 100
-                 and not self.on_grid(job)]
-        self.told(problems, "effects of slots that there are not", wrong)
+        self.told(problems, "effects of slots that there are not", [job for job in self.ledger.effects if not self.on_grid(job)])
         results = self.store.results()
         self.told(problems, "results without effect", [job for job in results if job not in self.ledger.effects])
         self.told(problems, "effects without result", [job for job in self.ledger.effects if job not in results])

@@ -6,6 +6,7 @@ import json
 from box import Box, Skip, Unavailable, unavailable, wait_until
 from stage import Stage
 
+import scheduling
 import stores
 from faults import load, scenario
 from fleet import CONCURRENCY, LEASE, Programs
@@ -15,12 +16,13 @@ from trial import MOST_HELD, WORKERS
 HOME = "/var/lib/stem"
 MODULE = "/usr/src/stem-build/tests/modules/libledger.so"
 WATCHDOG = 2  # seconds
+SCHEDULER = "scheduler"
 DROP_IN = f"""[Unit]
 StartLimitIntervalSec=0
 [Service]
 WatchdogSec={WATCHDOG}
 RestartSec=200ms
-Environment=STEM_VISIBILITY_TIMEOUT={LEASE}s STEM_RETRY_BASE=200ms STEM_BROKER_URL="""
+Environment=STEM_VISIBILITY_TIMEOUT={LEASE}s STEM_RETRY_BASE=200ms STEM_SCHEDULER_LOCK_PERIOD={scheduling.LOCK}s STEM_SCHEDULER_CATCH_UP=all STEM_BROKER_URL="""
 
 QUERY = """
 import json, sqlite3, sys
@@ -65,7 +67,9 @@ class Services(Programs):
     def __init__(self, context, box, url):
         super().__init__(context.options.build, context.directory, url)
         self.box, self.env = box, {"STEM_BROKER_URL": url}
-        box.write("/etc/systemd/system/stem-worker@.service.d/test.conf", f"{DROP_IN}{url}\n")
+        for unit in ("stem-worker@", "stem-scheduler"):
+            box.write(f"/etc/systemd/system/{unit}.service.d/test.conf", f"{DROP_IN}{url}\n")
+        self.started = []  # names
         box.run(["systemctl", "daemon-reload"])
 
     def run(self, *words, rc=0, timeout=60, **more):
@@ -74,16 +78,25 @@ class Services(Programs):
     def command(self, words, name=None):
         return self.box.enter_command(["stem", *words], "stem", self.env), None
 
+    def put(self, name, text):
+        self.box.write(f"{HOME}/{name}", text)
+        return f"{HOME}/{name}"
+
     @staticmethod
     def unit(name):
-        return f"stem-worker@{name}.service"
+        return "stem-scheduler.service" if name == SCHEDULER else f"stem-worker@{name}.service"
 
     def systemctl(self, *words):
         self.box.run(["systemctl", *words], timeout=60)
 
     def start_worker(self, name):
         self.box.run(["stem", "worker", "multi", "start", name, "--app", MODULE, "--concurrency", str(CONCURRENCY)], timeout=60)
-        self.pids[self.pid(name)] = name
+        self.pid(name)
+        self.started.append(name)
+
+    def start_scheduler(self, name):
+        self.systemctl("start", self.unit(name))
+        self.started.append(name)
 
     def pid(self, name):
         pid = int(self.box.properties(self.unit(name), "MainPID")["MainPID"])
@@ -109,7 +122,7 @@ class Services(Programs):
         wait_until(is_replaced, WATCHDOG + 20, f"systemd has replaced {name}")
 
     def stop(self):
-        units = [self.unit(name) for name in WORKERS]
+        units = [self.unit(name) for name in self.started]
         groups = [self.box.properties(unit, "ControlGroup")["ControlGroup"] for unit in units]
         self.systemctl("stop", *units)
         for unit, group in zip(units, groups):
@@ -126,7 +139,7 @@ class Services(Programs):
         pass
 
 
-def fleet_of_services(context):
+def fleet_of_services(context, **more):
     if reason := unavailable():
         raise Skip(reason)
     stage = context.closing(Stage(context.options.build))
@@ -139,7 +152,7 @@ def fleet_of_services(context):
     stage.settle(box)
     store = {"sqlite": Sqlite, "redis": Redis}[context.store](box)
     # Longer jobs than elsewhere, so that there are always some, however long systemd takes.
-    return context.trial(store, most_ms=60, programs=Services(context, box, store.url), ledger=Ledger(f"/proc/{box.leader}/root{HOME}/ledger", f"{HOME}/ledger"))
+    return context.trial(store, most_ms=60, **more, programs=Services(context, box, store.url), ledger=Ledger(f"/proc/{box.leader}/root{HOME}/ledger", f"{HOME}/ledger"))
 
 
 @scenario("systemd: restart", stores=("sqlite", "redis"), short=("sqlite",))
@@ -183,3 +196,20 @@ def watchdog(context):
         trial.programs.replaced(name, pid)
         trial.recovered(one)
     load(trial, fault)
+
+
+@scenario("systemd: scheduler", stores=("sqlite", "redis"))
+def scheduler(context):
+    """`systemctl restart`, Restart= after a kill, and after a hang."""
+    trial = fleet_of_services(context, make=scheduling.ScheduleTrial, schedulers=(SCHEDULER,))
+
+    def fault(number):
+        unit, pid = trial.programs.unit(SCHEDULER), trial.programs.pid(SCHEDULER)
+        one = scheduling.nobody(trial, "a scheduler that is replaced")
+        if number % 3 == 0:
+            trial.programs.systemctl("restart", unit)
+        else:
+            trial.programs.systemctl("kill", f"--signal={'KILL' if number % 3 == 1 else 'STOP'}", "--kill-whom=main", unit)
+        trial.programs.replaced(SCHEDULER, pid)
+        trial.recovered(one)
+    scheduling.run(trial, fault)
