@@ -12,6 +12,7 @@ Each has
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -292,3 +293,9 @@ class Postgres(postgres_test.Server):
 
 
 STORES = {"sqlite": Sqlite, "redis": Redis, "postgres": Postgres}
+
+
+def missing(name):
+    """Why there can be no such server here, or None."""
+    program = {"redis": "redis-server", "postgres": Postgres.program("initdb")}.get(name)
+    return f"{program} is not installed; tool/setup installs it" if program and not shutil.which(program) else None
