@@ -1,9 +1,10 @@
-// Loaded with LD_PRELOAD: CLOCK_REALTIME is the kernel's plus the nanoseconds in the file that STEPPED_CLOCK names, a signed
-// number of 8 bytes as the machine stores it. Who writes there steps the clock of all processes that were started so, at once.
+// Loaded with LD_PRELOAD: CLOCK_REALTIME is the kernel's plus the nanoseconds in the file that STEPPED_CLOCK
+// names, a signed number of 8 bytes as the machine stores it. Who writes there steps the clock of all
+// processes that were started so, at once.
 //
-// What time(2), gettimeofday(2) and clock_gettime(2) say is stepped. Not stepped: CLOCK_MONOTONIC, as with a real step; times of
-// files; timers and waits that end at a wall clock time (Stem has none: it sleeps by the monotonic clock); the clocks of servers
-// and of programs that are linked statically.
+// What time(2), gettimeofday(2) and clock_gettime(2) say is stepped. Not stepped: CLOCK_MONOTONIC, as with a
+// real step; times of files; timers and waits that end at a wall clock time (Stem has none: it sleeps by the
+// monotonic clock); the clocks of servers and of programs that are linked statically.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
