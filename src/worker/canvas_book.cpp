@@ -138,6 +138,7 @@ void CanvasBook::fire(std::vector<Firing> firings) {
 void CanvasBook::fire_one(const Firing& firing) {
   try {
     publish_once(firing);
+    if (firing.ends_chord && on_chord) on_chord(firing.job->name);
   } catch (const Error& error) {
     if (passes(error)) throw;
     spdlog::error("job {} of task {} cannot be enqueued after the one before: {}", printable(firing.job->id),
@@ -294,7 +295,7 @@ void CanvasBook::finish(const std::string& group, const CanvasRoot& root) {
         // The callback may wait for a worker as long as any job.
         const auto life = canvas_life(part->until, clock_.wall());
         keep_canvas(store, group, life, life - std::chrono::days{1}, clock_.wall());
-        fire({{&callback, to_wire(result)}});
+        fire({{&callback, to_wire(result), true}});
       } else {
         const auto why = failed_callback(callback, group, root);
         std::vector<Firing> firings;

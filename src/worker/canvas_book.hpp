@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -35,6 +36,10 @@ class CanvasBook {
         lease_(lease),
         bound_(storage.broker->publishes_with(*storage.results)) {}
 
+  /// Told the callback's task when the callback of a chord has been enqueued; may be told again if the worker
+  /// that did it could not remember it.
+  std::function<void(const std::string& task)> on_chord;
+
   /// Before they are settled. Throws Error as Broker and Store do; some may be entered then, and all can be
   /// again.
   void enter(const Unsettled& unsettled);
@@ -50,6 +55,7 @@ class CanvasBook {
   struct Firing {
     const Envelope* job;
     std::string record;  ///< of the job whose end enqueues it
+    bool ends_chord = false;
   };
   struct MemberEnd {
     const CanvasPart* part;

@@ -222,6 +222,7 @@ void ControlDesk::beat() {
                             .interval = options_.heartbeat,
                             .facts = std::move(told)};
   storage_.results->put({heartbeat_record(heartbeat)});
+  engine_.count_heartbeat();
   counted_ = now;
 }
 

@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <set>
 
 #include "worker/control_desk.hpp"
 
@@ -45,11 +46,14 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               [this] { wake_.set(); }},
       link_(clock, [this] { announce(true); }),
       subscriptions_(options_.queues, options_.broadcasts),
+      queue_watch_(clock, options_.heartbeat),
       desk_(std::make_unique<ControlDesk>(*this, options_, tasks, storage_, clock)),
       listener_(*storage_.broker, subscriptions_, clock),
       held_(options_, shared_, clock, wake_),
       canvas_(storage_, clock_, options_.signer, options_.rules.result_ttl, options_.lease),
-      prefetch_(options_, shared_.counters) {}
+      prefetch_(options_, shared_.counters) {
+  canvas_.on_chord = [this](const std::string& task) { shared_.series.count_chord(task); };
+}
 
 Engine::~Engine() {
   halt();
@@ -157,6 +161,10 @@ void Engine::attend() {
     });
   else if (clock_.steady() >= desk_->next())
     ask([&] { desk_->turn(); });
+  if (desk_->begun() && link_.connected() && queue_watch_.due()) {
+    loop_turned_ = clock_.steady().time_since_epoch().count();
+    queue_watch_.look(*storage_.broker, subscriptions_.queues());
+  }
 }
 
 /// What no handler has begun, and need not begin here: after quiet() all of it; else what was leased ahead
@@ -205,6 +213,7 @@ void Engine::renew() {
       if (job->leased && !job->settled) receipts.push_back(job->delivery.receipt);
   if (receipts.empty() || ask([&] { lost = storage_.broker->renew(receipts, options_.lease); })) {
     if (now >= next_renewal_) next_renewal_ = now + options_.lease / 3;
+    if (!receipts.empty()) count_renewed(lost);
   }
   for (const auto& job : held_.all()) {
     const Duration asked{job->extend_micros.exchange(0)};
@@ -216,11 +225,24 @@ void Engine::renew() {
           storage_.broker->renew(std::span(&job->delivery.receipt, 1), std::max(asked, options_.lease));
       lost.insert(lost.end(), gone.begin(), gone.end());
       job->renewed_at = now;
+      if (gone.empty()) ++shared_.series.leases_of(job->delivery.queue).renewed;
     });
     std::int64_t none = 0;
     if (!done) job->extend_micros.compare_exchange_strong(none, asked.count());
   }
   if (!lost.empty()) held_.lose(lost);
+}
+
+/// Of all leases that are held, but for these.
+void Engine::count_renewed(const std::vector<Receipt>& lost) {
+  const std::set<Receipt> gone(lost.begin(), lost.end());
+  std::pair<const std::string*, LeaseSeries*> last{};  // jobs of one queue come together
+  for (const auto& job : held_.all()) {
+    if (!job->leased || job->settled || gone.contains(job->delivery.receipt)) continue;
+    const auto& queue = job->delivery.queue;
+    if (!last.first || *last.first != queue) last = {&queue, &shared_.series.leases_of(queue)};
+    ++last.second->renewed;
+  }
 }
 
 /// As many jobs as are missing to what should be at hand.

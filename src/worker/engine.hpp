@@ -17,6 +17,7 @@
 #include "worker/engine_options.hpp"
 #include "worker/held_jobs.hpp"
 #include "worker/prefetch.hpp"
+#include "worker/queue_watch.hpp"
 #include "worker/signal_fd.hpp"
 #include "worker/subscriptions.hpp"
 
@@ -70,6 +71,12 @@ class Engine {
   /// call.
   SteadyTime loop_turned() const { return SteadyTime{SteadyTime::duration{loop_turned_}}; }
 
+  /// What this worker can say in figures: its jobs, leases, handlers, broker and queues. The queues are
+  /// looked at while somebody wants to know: see want_queues(). Thread-safe.
+  void measure(MetricSnapshot& snapshot) const;
+  /// From now on, for so long, at each heartbeat; first at once. Thread-safe.
+  void want_queues(Duration length);
+
   // For the control desk, on the broker thread.
   /// All jobs here whose end is not known.
   std::vector<HeldJob> held() const { return held_.view(); }
@@ -79,6 +86,7 @@ class Engine {
   const TaskTallies& tallies() const { return held_.unsettled().tallies(); }
   /// Takes nothing from these queues, whether it serves them or not, and puts back what no handler has begun.
   void pause(const std::vector<std::string>& queues);
+  void count_heartbeat() { ++shared_.counters.heartbeats; }
   /// Returns whether it is the first time.
   bool tell_to_end(StopMode mode);
 
@@ -96,6 +104,7 @@ class Engine {
   void put_back();
   void write_progress();
   void renew();
+  void count_renewed(const std::vector<Receipt>& lost);
   void exchange();
   void listen();
   void tidy();
@@ -124,6 +133,7 @@ class Engine {
   std::atomic<SteadyTime::rep> loop_turned_{0};
   std::atomic<int> told_to_end_{-1};  ///< a StopMode
   Subscriptions subscriptions_;
+  QueueWatch queue_watch_;
 
   // The broker thread's own.
   std::unique_ptr<ControlDesk> desk_;

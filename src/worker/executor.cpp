@@ -85,6 +85,8 @@ Settlement Executor::attempt(LeasedJob& job) {
   }
   if (const auto fault = signature_fault(job.envelope, job.delivery, shared_.signer)) {
     ++shared_.counters.forged;
+    job.series = &series_of(shared_.tasks.find(job.envelope.name), job.delivery.queue);
+    ++job.series->forged;
     return settle_forged(job.delivery, job.envelope.name, *fault, now(), rules);
   }
   if (canvas) job.canvas = std::make_unique<const CanvasPart>(std::move(*canvas));
@@ -95,6 +97,7 @@ Settlement Executor::attempt(LeasedJob& job) {
         {"unregistered-task", "no task '" + printable(job.envelope.name) + "' on node " + rules.node}, now(),
         rules);
 
+  job.series = &series_of(job.task, job.delivery.queue);
   job.ignore_result = ignores_result(job.envelope, job.task->options);
   if (auto settlement = hindrance(job)) return std::move(*settlement);
   job.started = shared_.clock.steady();
@@ -193,6 +196,16 @@ std::unique_ptr<const CanvasPart> read_canvas_part(const Delivery& delivery,
   }
 }
 
+JobSeries& Executor::series_of(const Registry::Task* task, const std::string& queue) {
+  constexpr std::size_t most_known = 16;
+  for (const auto& one : known_)
+    if (one.task == task && one.queue == queue) return *one.series;
+  auto& series = shared_.series.of(task, queue);
+  if (known_.size() >= most_known) known_.clear();
+  known_.push_back({task, queue, &series});
+  return series;
+}
+
 Outcome Executor::call(LeasedJob& job) {
   struct Busy {
     ExecutorShared& shared;
@@ -200,6 +213,12 @@ Outcome Executor::call(LeasedJob& job) {
     Busy(ExecutorShared& all, LeasedJob& one) : shared(all), job(one) {
       ++shared.counters.busy;
       ++shared.counters.started;
+      ++job.series->started;
+      // When a later attempt was due is between the broker and the worker of the one before.
+      if (job.delivery.attempt == 0)
+        job.series->wait.add(
+            shared.clock.wall() -
+            std::max(job.envelope.enqueued_at, job.envelope.not_before.value_or(WallTime::min())));
     }
     ~Busy() {
       job.ended = shared.clock.steady();

@@ -8,6 +8,7 @@
 #include "worker/attempts.hpp"
 #include "worker/counters.hpp"
 #include "worker/job_inputs.hpp"
+#include "worker/job_series.hpp"
 #include "worker/leased_job.hpp"
 #include "worker/rate_gate.hpp"
 
@@ -25,6 +26,7 @@ struct ExecutorShared {
   Counters counters;
   std::atomic<bool> stopping{false};  ///< handlers are asked to return
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
+  JobSeriesBook series{};
 };
 
 /// Runs jobs one after another on the thread that calls it: parse, verify, match to a handler, call it, turn
@@ -42,9 +44,16 @@ class Executor {
   /// What a job that is sound comes to without being run: it is too late, its turn has not come, …
   std::optional<Settlement> hindrance(LeasedJob& job);
   Outcome call(LeasedJob& job);
+  JobSeries& series_of(const Registry::Task* task, const std::string& queue);
 
   ExecutorShared& shared_;
   std::minstd_rand random_;
+  struct Known {
+    const Registry::Task* task;
+    std::string queue;
+    JobSeries* series;
+  };
+  std::vector<Known> known_;  ///< some of the series, so that most jobs take no lock to be counted
 };
 
 /// Why the job is not what a holder of the keys signed for this place; empty without a signer.

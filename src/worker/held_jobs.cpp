@@ -25,7 +25,11 @@ std::string task_of(const Delivery& delivery) {
 }  // namespace
 
 HeldJobs::HeldJobs(const EngineOptions& options, ExecutorShared& shared, const Clock& clock, SignalFd& wake)
-    : options_(options), shared_(shared), clock_(clock), unsettled_(shared.counters), pool_(shared, wake) {}
+    : options_(options),
+      shared_(shared),
+      clock_(clock),
+      unsettled_(shared.counters, shared.series),
+      pool_(shared, wake) {}
 
 void HeldJobs::decide(LeasedJob& job, Settlement settlement) {
   unsettled_.add(job, std::move(settlement), clock_.steady());
@@ -40,6 +44,7 @@ void HeldJobs::end_revoked(LeasedJob& job) {
   const bool begun = job.stage != Stage::given_back;
   if (!begun) job.canvas = read_canvas_part(job.delivery, options_.signer);
   const auto task = begun ? job.envelope.name : task_of(job.delivery);
+  if (!begun) job.series = &shared_.series.of(shared_.tasks.find(task), job.delivery.queue);
   const LogScope scope(job.delivery.id, task, job.delivery.queue, job.delivery.attempt);
   spdlog::info("cancelled: revoked{}{}",
                job.revoked->requester.empty() ? "" : " by " + printable(job.revoked->requester),
@@ -183,6 +188,7 @@ void HeldJobs::lose(std::span<const Receipt> lost) {
       if (job->stage == Stage::abandoned) ++shared_.counters.stuck;
       job->decided = job->settled = true;
       ++shared_.counters.lost;
+      ++shared_.series.leases_of(job->delivery.queue).lost;
       spdlog::warn("the lease of {} was lost to another worker; raise STEM_VISIBILITY_TIMEOUT if this recurs",
                    job->delivery.id);
     }

@@ -13,6 +13,8 @@
 
 namespace stem {
 
+struct JobSeries;
+
 /// One delivery on its way through this process: leased from a queue, or heard on a broadcast channel. Owned
 /// by the broker thread's list; an executor borrows it between taking it from the work queue and handing it
 /// back. `stage` decides who may touch what.
@@ -44,6 +46,7 @@ struct LeasedJob {
   bool ignore_result = false;
   std::optional<Result> previous;  ///< what became of the job that this one follows
   std::vector<Json> chord_results;
+  JobSeries* series = nullptr;  ///< where it is counted; null for what no executor has read, or believed
   WallTime started_at{};
   SteadyTime started{};
   std::optional<SteadyTime> soft_deadline, hard_deadline;
@@ -60,6 +63,15 @@ struct LeasedJob {
   std::atomic<std::int64_t> extend_micros{0};  ///< lease asked for by extend_lease(), 0 = none
   std::mutex progress_mutex;
   std::optional<std::pair<double, std::string>> progress;  ///< not written yet
+
+  /// How long the handler ran; empty if none did. One that was given up may still run: it counts until then.
+  std::optional<Duration> run_time() const {
+    if (task == nullptr) return std::nullopt;
+    if (stage == Stage::finished)
+      return ended > started ? std::optional(duration_cast<Duration>(ended - started)) : std::nullopt;
+    if (stage == Stage::abandoned && hard_deadline) return duration_cast<Duration>(*hard_deadline - started);
+    return std::nullopt;
+  }
 
   /// Moves on from `from`; false if the other side was first.
   bool advance(Stage from, Stage to) { return stage.compare_exchange_strong(from, to); }

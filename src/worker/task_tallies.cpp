@@ -4,21 +4,6 @@
 #include <vector>
 
 namespace stem {
-namespace {
-
-/// How long the handler ran; empty if none did. One that was given up may still run: it counts until then.
-std::optional<Duration> run_time(const LeasedJob& job) {
-  if (job.task == nullptr) return std::nullopt;
-  if (job.stage == LeasedJob::Stage::finished)
-    return job.ended > job.started ? std::optional(duration_cast<Duration>(job.ended - job.started))
-                                   : std::nullopt;
-  if (job.stage == LeasedJob::Stage::abandoned && job.hard_deadline)
-    return duration_cast<Duration>(*job.hard_deadline - job.started);
-  return std::nullopt;
-}
-
-}  // namespace
-
 Json TaskTallies::Ends::json() const {
   return {{"done", of[0]}, {"failed", of[1]}, {"retried", of[2]}, {"cancelled", of[3]}};
 }
@@ -35,7 +20,7 @@ void TaskTallies::count(const LeasedJob& job, End end) {
   if (!begun || job.task == nullptr) return;
   auto& tally = tasks_[job.task];
   ++tally.ends.of[number];
-  if (const auto took = run_time(job)) {
+  if (const auto took = job.run_time()) {
     tally.took += *took;
     tally.times.add(*took);
   }

@@ -52,8 +52,14 @@ void Unsettled::write_records(const Storage& storage, Duration lease) {
 void Unsettled::count(const LeasedJob& job, End end) {
   std::atomic<std::uint64_t>* const counts[] = {&counters_.done, &counters_.failed, &counters_.retried,
                                                 &counters_.cancelled};
-  ++*counts[static_cast<std::size_t>(end)];
+  const auto number = static_cast<std::size_t>(end);
+  ++*counts[number];
   tallies_.count(job, end);
+  constexpr JobSeries::Count JobSeries::*ends[] = {&JobSeries::succeeded, &JobSeries::failed,
+                                                   &JobSeries::retried, &JobSeries::revoked};
+  auto& series = series_of(job);
+  ++(series.*ends[number]);
+  if (const auto took = job.run_time()) series.duration.add(*took);
 }
 
 void Unsettled::taken(const std::vector<Receipt>& lost) {
@@ -61,6 +67,7 @@ void Unsettled::taken(const std::vector<Receipt>& lost) {
   for (std::size_t i = 0; i < settlements_.size(); ++i) {
     if (refused.contains(settlements_[i].receipt)) {
       ++counters_.lost;
+      ++series_.leases_of(jobs_[i]->delivery.queue).lost;
       spdlog::warn("{} ended after its lease was lost to another worker; it may run twice",
                    jobs_[i]->delivery.id);
     } else {
@@ -76,7 +83,10 @@ void Unsettled::count(const LeasedJob& job, const Disposition& disposition) {
   } else if (std::holds_alternative<RetryAt>(disposition)) {
     count(job, End::retried);
   } else if (std::holds_alternative<Release>(disposition)) {
-    if (job.unrun == LeasedJob::Unrun::limited) ++counters_.limited;
+    if (job.unrun == LeasedJob::Unrun::limited) {
+      ++counters_.limited;
+      ++series_of(job).limited;
+    }
   } else if (const auto* dead = std::get_if<DeadLetter>(&disposition)) {
     count(job, End::failed);
     log_dead(job, *dead);
@@ -102,7 +112,13 @@ void Unsettled::count_end(const LeasedJob& job) {
   if (job.unrun == LeasedJob::Unrun::no) return count(job, End::done);
   if (job.unrun != LeasedJob::Unrun::expired) return;
   ++counters_.expired;
+  ++series_of(job).expired;
   tallies_.count(job, End::cancelled);
+}
+
+/// Of what no executor has read, or could believe, nobody knows which task it is for.
+JobSeries& Unsettled::series_of(const LeasedJob& job) {
+  return job.series ? *job.series : series_.of(nullptr, job.delivery.queue);
 }
 
 void Unsettled::drop() {

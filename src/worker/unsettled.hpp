@@ -4,6 +4,7 @@
 
 #include "storage/open.hpp"
 #include "worker/counters.hpp"
+#include "worker/job_series.hpp"
 #include "worker/leased_job.hpp"
 #include "worker/task_tallies.hpp"
 
@@ -12,7 +13,8 @@ namespace stem {
 /// Outcomes that the broker has not taken yet, and whose they are. For the broker thread only.
 class Unsettled {
  public:
-  explicit Unsettled(Counters& counters) : counters_(counters) {}
+  /// Both outlive it.
+  Unsettled(Counters& counters, JobSeriesBook& series) : counters_(counters), series_(series) {}
 
   bool empty() const { return settlements_.empty(); }
   std::size_t size() const { return settlements_.size(); }
@@ -40,8 +42,10 @@ class Unsettled {
   void count(const LeasedJob& job, const Disposition& disposition);
   void count_heard(const LeasedJob& job, const Disposition& disposition);
   void count_end(const LeasedJob& job);
+  JobSeries& series_of(const LeasedJob& job);
 
   Counters& counters_;
+  JobSeriesBook& series_;
   TaskTallies tallies_;
   std::vector<Settlement> settlements_;
   std::vector<LeasedJob*> jobs_;  ///< in the same order

@@ -605,13 +605,14 @@ EVERYWHERE("canvas: what a worker did that died before it settled is done again,
   const auto chain = plant.stem().enqueue(Chain{{{"member", {{"n", 1}}}, {"note"}}});
 
   Counters counters;
+  JobSeriesBook series;
   CanvasBook book(storage, Clock::system(), std::nullopt, 1h, 30s);
   const auto rules = AttemptRules{"by-hand", 20, {}, 1h};
   for (int round = 0; round < 2; ++round) {
     auto deliveries = storage.broker->fetch({{"default"}, 10, 30s, "by-hand"});
     if (round == 0) REQUIRE(deliveries.size() == 4);
     std::vector<std::unique_ptr<LeasedJob>> jobs;
-    Unsettled unsettled(counters);
+    Unsettled unsettled(counters, series);
     std::vector<Settlement> releases;
     for (auto& delivery : deliveries) {
       const auto envelope = envelope_from_wire(delivery.wire);
