@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
+#include "core/listen_address.hpp"
 #include "core/name.hpp"
 #include "service/detach.hpp"
 #include "service/directories.hpp"
@@ -16,7 +17,7 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string node = "scheduler", pidfile, logfile, workdir, runtime_dir, catch_up;
+  std::string node = "scheduler", pidfile, logfile, workdir, runtime_dir, catch_up, metrics_listen;
   bool detach = false, private_dirs = false;
   Duration timeout = std::chrono::minutes{5};
 };
@@ -30,6 +31,8 @@ Config configure(const Options& options, const Common& common, const Environment
   config.pidfile = options.pidfile;
   config.logfile = options.logfile;
   if (!options.runtime_dir.empty()) config.runtime_dir = options.runtime_dir;
+  if (!options.metrics_listen.empty())
+    config.metrics_listen = ListenAddress::from(options.metrics_listen).text();
   if (!options.catch_up.empty()) config.catch_up = options.catch_up;
   if (common.verbose) config.log_level = "debug";
   return config;
@@ -50,6 +53,7 @@ int run_here(const Options& options, const Common& common, const Config& config,
   auto settings = ServiceSettings::from(config, environment);
   settings.colour = !common.no_color;
   settings.private_dirs = options.private_dirs;
+  settings.role = "scheduler";
   settings.on_ready = std::move(on_ready);
   return run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
     return std::make_unique<SchedulerService>(config, outputs,
@@ -104,6 +108,9 @@ Work define_scheduler_start(CLI::App& app, Common& common) {
       ->type_name("TEMPLATE");
   app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
       ->type_name("DIR");
+  app.add_option("--metrics-listen", options->metrics_listen,
+                 "serve metrics: a port, ADDRESS:PORT or unix:/PATH (STEM_METRICS_LISTEN)")
+      ->type_name("ADDRESS");
   app.add_flag("--private", options->private_dirs, "make run and log directories 0750 instead of 0755");
   app.add_flag("--detach", options->detach, "run in the background; returns once the scheduler is ready");
   add_duration(app, "--timeout", options->timeout,

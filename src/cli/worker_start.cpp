@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "cli/commands.hpp"
+#include "core/listen_address.hpp"
 #include "core/name.hpp"
 #include "service/detach.hpp"
 #include "service/directories.hpp"
@@ -18,7 +19,7 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string node, pidfile, logfile, workdir, command, runtime_dir;
+  std::string node, pidfile, logfile, workdir, command, runtime_dir, metrics_listen;
   std::vector<std::string> apps, queues, broadcasts;
   int concurrency = 0;
   bool detach = false, private_dirs = false;
@@ -40,6 +41,8 @@ Config configure(const Options& options, const Common& common, const Environment
   if (!options.pidfile.empty()) config.pidfile = options.pidfile;
   if (!options.logfile.empty()) config.logfile = options.logfile;
   if (!options.runtime_dir.empty()) config.runtime_dir = options.runtime_dir;
+  if (!options.metrics_listen.empty())
+    config.metrics_listen = ListenAddress::from(options.metrics_listen).text();
   // On the command line, --app and --command each say what to run: the one that is there wins over the
   // other's variable.
   if (!options.command.empty())
@@ -138,6 +141,9 @@ Work define_worker_start(CLI::App& app, Common& common) {
       ->type_name("TEMPLATE");
   app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
       ->type_name("DIR");
+  app.add_option("--metrics-listen", options->metrics_listen,
+                 "serve metrics: a port, ADDRESS:PORT or unix:/PATH (STEM_METRICS_LISTEN)")
+      ->type_name("ADDRESS");
   app.add_flag("--private", options->private_dirs, "make run and log directories 0750 instead of 0755");
   app.add_flag("--detach", options->detach, "run in the background; returns once the worker is ready");
   add_duration(app, "--timeout", options->timeout, "how long --detach waits for the worker to be ready (5m)");

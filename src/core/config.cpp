@@ -3,6 +3,7 @@
 #include <stem/config.hpp>
 #include <stem/error.hpp>
 
+#include "core/listen_address.hpp"
 #include "core/name.hpp"
 #include "core/nearest.hpp"
 #include "core/redaction.hpp"
@@ -180,6 +181,17 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.logfile = v; }},
     {{"STEM_RUNTIME_DIR", "/run/stem or $XDG_RUNTIME_DIR/stem", "Where the workers' control sockets are."},
      [](Config& c, const std::string& v) { c.runtime_dir = v; }},
+    {{"STEM_METRICS_LISTEN", "",
+      "Where a worker or a scheduler serves metrics for Prometheus: a port of 127.0.0.1, ADDRESS:PORT, or "
+      "unix:/PATH, a template as for the pidfile."},
+     [](Config& c, const std::string& v) {
+       try {
+         ListenAddress::from(trimmed(v));
+       } catch (const Error&) {
+         refuse(ListenAddress::accepted);
+       }
+       c.metrics_listen = trimmed(v);
+     }},
     {{"STEM_LOG_LEVEL", "info", "debug, info, warning or error."},
      [](Config& c, const std::string& v) {
        c.log_level = one_of(v, {"debug", "info", "warning", "error"});

@@ -123,14 +123,6 @@ const char* to_string(Type type) {
   return type == Type::counter ? "counter" : type == Type::gauge ? "gauge" : "histogram";
 }
 
-std::string prometheus_name(const MetricFamily& family) {
-  auto name = family.name;
-  std::replace(name.begin(), name.end(), '.', '_');
-  if (family.unit == "s") name.append("_seconds");
-  if (family.type == Type::counter) name.append("_total");
-  return name;
-}
-
 Json to_wire(const MetricSnapshot& snapshot) {
   auto families = Json::array();
   for (const auto& family : snapshot.families) {

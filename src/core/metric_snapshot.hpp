@@ -71,7 +71,14 @@ const char* to_string(MetricFamily::Type type);
 
 /// The name on a Prometheus page: `stem_tasks_started_total`, `stem_task_duration_seconds`,
 /// `stem_queue_depth`.
-std::string prometheus_name(const MetricFamily& family);
+inline std::string prometheus_name(const MetricFamily& family) {
+  auto name = family.name;
+  for (char& c : name)
+    if (c == '.') c = '_';
+  if (family.unit == "s") name.append("_seconds");
+  if (family.type == MetricFamily::Type::counter) name.append("_total");
+  return name;
+}
 
 /// The whole of it, for the control socket: docs/control-socket.md.
 Json to_wire(const MetricSnapshot& snapshot);

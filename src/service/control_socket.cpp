@@ -2,7 +2,6 @@
 
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <systemd/sd-event.h>
 #include <unistd.h>
 
@@ -14,7 +13,7 @@
 
 #include "core/descriptor.hpp"
 #include "core/name.hpp"
-#include "service/control_address.hpp"
+#include "service/unix_listener.hpp"
 
 namespace stem {
 namespace {
@@ -43,58 +42,18 @@ struct ControlSocket::Server {
   };
 
   Server(sd_event* loop, std::string path, Answer answer)
-      : loop(loop), path(std::move(path)), answer(std::move(answer)) {}
-
-  ~Server() {
-    struct stat status {};
-    if (listener && lstat(path.c_str(), &status) == 0 && status.st_dev == device && status.st_ino == inode)
-      unlink(path.c_str());
-  }
-
-  Error refuse(Exit code, const std::string& why) const {
-    return Error(code, "cannot listen at control socket " + path + ": " + why);
-  }
+      : loop(loop),
+        answer(std::move(answer)),
+        // The node's lock is ours, so no living worker of this name can come between.
+        listener(std::move(path), "control socket", Exit::try_again,
+                 "another worker answers there; stop that one, or give this node another name") {}
 
   void listen() {
-    clear_the_way();
-    listener.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!listener) throw refuse(Exit::cannot_create, std::strerror(errno));
-    {
-      const ControlAddress address(path);
-      const auto mask = umask(0117);  // mode 0660 from birth
-      const int error = bind(listener.get(), address.get(), address.size()) == 0 ? 0 : errno;
-      umask(mask);
-      if (error)
-        throw refuse(error == EACCES || error == EPERM ? Exit::no_permission
-                     : error == EADDRINUSE             ? Exit::try_again
-                                                       : Exit::cannot_create,
-                     std::strerror(error));
-    }
-    struct stat status {};
-    if (lstat(path.c_str(), &status) == 0) device = status.st_dev, inode = status.st_ino;
-    if (::listen(listener.get(), 128) != 0) throw refuse(Exit::cannot_create, std::strerror(errno));
     sd_event_source* source = nullptr;
-    if (const int r = sd_event_add_io(loop, &source, listener.get(), EPOLLIN, on_connection, this); r < 0)
-      throw refuse(Exit::software, std::strerror(-r));
+    if (const int r = sd_event_add_io(loop, &source, listener.fd(), EPOLLIN, on_connection, this); r < 0)
+      throw Error(Exit::software,
+                  "cannot listen at control socket " + listener.path() + ": " + std::strerror(-r));
     accepting.reset(source);
-  }
-
-  /// Removes a socket that a dead worker has left. The node's lock is ours, so no living one can come
-  /// between.
-  void clear_the_way() const {
-    struct stat status {};
-    if (lstat(path.c_str(), &status) != 0) return;
-    if (!S_ISSOCK(status.st_mode))
-      throw refuse(Exit::no_permission, "something that is not a socket is in the way; remove it");
-    if (status.st_uid != geteuid() && geteuid() != 0)
-      throw refuse(Exit::no_permission, "a socket of another user (uid " + std::to_string(status.st_uid) +
-                                            ") is in the way; name another runtime directory");
-    const Descriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const ControlAddress address(path);
-    if (connect(probe.get(), address.get(), address.size()) == 0 || errno == EAGAIN)
-      throw refuse(Exit::try_again,
-                   "another worker answers there; stop that one, or give this node another name");
-    if (unlink(path.c_str()) != 0 && errno != ENOENT) throw refuse(Exit::no_permission, std::strerror(errno));
   }
 
   static int on_connection(sd_event_source*, int, std::uint32_t, void* self) {
@@ -105,7 +64,7 @@ struct ControlSocket::Server {
   void accept_some() {
     for (int i = 0; i < 32; ++i) {  // then the rest of the loop has its turn
       if (clients.size() >= most_clients && !make_room()) return;
-      Descriptor socket(accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      Descriptor socket(accept4(listener.fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (!socket) {
         if (errno == EMFILE || errno == ENFILE) make_room();
         return;
@@ -213,11 +172,8 @@ struct ControlSocket::Server {
   }
 
   sd_event* loop;
-  const std::string path;
   const Answer answer;
-  Descriptor listener;
-  dev_t device = 0;
-  ino_t inode = 0;
+  const UnixListener listener;
   Source accepting, resting;
   std::list<Client> clients;  // the one that was heard of last is at the end
 };
@@ -230,7 +186,7 @@ ControlSocket::ControlSocket(sd_event* loop, std::string path, Answer answer)
 ControlSocket::~ControlSocket() = default;
 
 const std::string& ControlSocket::path() const {
-  return server_->path;
+  return server_->listener.path();
 }
 
 }  // namespace stem

@@ -40,6 +40,9 @@ int run_with(const ServiceSettings& settings, Notify& notify,
   make_directories(settings.runtime_dir, owner, settings.private_dirs);
   if (!settings.pidfile.empty()) make_parent_directories(settings.pidfile, owner, settings.private_dirs);
 
+  if (settings.metrics_listen && settings.metrics_listen->is_unix())
+    make_parent_directories(settings.metrics_listen->path, owner, settings.private_dirs);
+
   // One worker a node and runtime directory, with or without a pidfile of its own. Held until all else has
   // ended.
   const auto lock = lock_node(settings);
@@ -72,6 +75,11 @@ ServiceSettings ServiceSettings::from(const Config& config, const Environment& e
   settings.runtime_dir =
       std::filesystem::absolute(stem::runtime_dir(config, environment)).lexically_normal().string();
   settings.drain_limit = config.drain_limit;
+  settings.name_space = config.name_space;
+  if (!config.metrics_listen.empty()) {
+    settings.metrics_listen = ListenAddress::from(config.metrics_listen);
+    settings.metrics_listen->path = path(settings.metrics_listen->path);
+  }
   return settings;
 }
 

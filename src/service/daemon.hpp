@@ -2,8 +2,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stem/config.hpp>
 #include <string>
+
+#include "core/listen_address.hpp"
 #include "service/log_output.hpp"
 #include "service/notify.hpp"
 #include "service/workload.hpp"
@@ -19,6 +22,9 @@ struct ServiceSettings {
   bool colour = true;       ///< on a terminal
   std::string runtime_dir;  ///< of the control socket; made if missing
   bool private_dirs = false;
+  std::optional<ListenAddress> metrics_listen{};    ///< where the page of metrics is served
+  const char* role = "worker";                      ///< what figures are about: worker or scheduler
+  std::string name_space = "stem";                  ///< label of its figures
   Duration drain_limit = std::chrono::minutes{10};  ///< a warm stop takes no longer: then hard
   Duration soft_limit = std::chrono::seconds{30};   ///< the same for a soft stop
   Duration hard_limit = std::chrono::seconds{5};    ///< a hard stop takes no longer: then we leave

@@ -12,6 +12,7 @@
 #include <stem/version.hpp>
 
 #include "core/log_event.hpp"
+#include "service/prometheus_page.hpp"
 #include "service/start_text.hpp"
 
 namespace stem {
@@ -57,7 +58,17 @@ MainLoop::MainLoop(const ServiceSettings& settings, Notify& notify, LogOutput& l
 
 int MainLoop::run(Workload& workload) {
   workload_ = &workload;
+  if (settings_.metrics_listen) {
+    load_prometheus();
+    metrics_.emplace(*settings_.metrics_listen, [this] { return prometheus_page(snapshot()); });
+  }
   workload.start();
+  if (metrics_) serve_metrics();
+  // Its thread asks the workload, which may be gone once this returns.
+  const struct Ended {
+    std::optional<MetricsServer>& server;
+    ~Ended() { server.reset(); }
+  } ended{metrics_};
   watch(workload.event_fd(), [](sd_event_source*, int, std::uint32_t, void* self) {
     return static_cast<MainLoop*>(self)->guard(&MainLoop::take_event);
   });
@@ -72,6 +83,15 @@ int MainLoop::run(Workload& workload) {
   check(sd_event_loop(loop_.get()));
   if (error_) std::rethrow_exception(error_);
   return *exit_status_;
+}
+
+void MainLoop::serve_metrics() {
+  const auto& address = metrics_->address();
+  (void)snapshot();  // what is looked at for whoever asks is looked at from now on
+  metrics_->start();
+  spdlog::info("metrics are served at {}{}",
+               address.is_unix() ? address.text() : "http://" + address.text() + "/metrics",
+               address.is_local() ? "" : ", to everyone who can reach that address");
 }
 
 void MainLoop::watch(int fd, sd_event_io_handler_t handler) {
@@ -228,6 +248,7 @@ void MainLoop::abandon() {
   const int status = forced_status_.value_or(static_cast<int>(Exit::software));
   notify_.leaving(status, ETIMEDOUT, "left behind what would not end");
   control_.reset();
+  metrics_.reset();
   if (on_abandon) on_abandon();
   spdlog::default_logger()->flush();
   std::_Exit(status);
@@ -273,8 +294,43 @@ std::string MainLoop::status_line(const Vitals& vitals) const {
   return phase_ == Phase::stopping ? "stopping · " + vitals.status : vitals.status;
 }
 
+MetricSnapshot MainLoop::snapshot() const {
+  const std::string role = settings_.role;
+  const MetricPoint::Labels labels{{"worker", settings_.node}, {"namespace", settings_.name_space}};
+  const auto seconds = [](Duration length) { return std::chrono::duration<double>(length).count(); };
+  MetricSnapshot snapshot;
+  snapshot.at = Clock::system().wall();
+  snapshot.since = begun_wall_;
+
+  const auto phase = phase_.load();
+  auto with_state = labels;
+  with_state.emplace_back("state", feed_.stuck()              ? "stuck"
+                                   : phase == Phase::starting ? "starting"
+                                   : phase == Phase::running  ? "running"
+                                                              : "draining");
+  snapshot.gauge("stem." + role + ".up", "", "1 while the process answers; its state is a label.", with_state,
+                 1);
+  snapshot.gauge("stem." + role + ".start_time", "s", "When the process was started, in seconds since 1970.",
+                 labels, seconds(begun_wall_.time_since_epoch()));
+  if (const auto limit = feed_.limit()) {
+    const auto now = std::chrono::steady_clock::now();
+    snapshot.gauge("stem." + role + ".watchdog.limit", "s",
+                   "How long the service manager lets the process be silent.", labels, seconds(*limit));
+    if (const auto age = feed_.age(now))
+      snapshot.gauge("stem." + role + ".watchdog.age", "s",
+                     "How long ago the service manager's watchdog was fed.", labels, seconds(*age));
+    snapshot.counter("stem." + role + ".watchdog.pings", "Times that the service manager's watchdog was fed.",
+                     labels, feed_.pings());
+  }
+  if (workload_) workload_->measure(snapshot);
+  snapshot.gauge("stem.build_info", "", "Always 1; the version of Stem is a label.", {{"version", version}},
+                 1);
+  return snapshot;
+}
+
 Json MainLoop::answer(const std::string& word) const {
-  if (word != "health") throw Error(Exit::usage, "unknown request; this worker knows `health`");
+  if (word == "metrics") return {{"metrics", to_wire(snapshot())}};
+  if (word != "health") throw Error(Exit::usage, "unknown request; this worker knows `health` and `metrics`");
   const auto now = std::chrono::steady_clock::now();
   const auto age = [&](SteadyTime then) { return ms(std::chrono::duration_cast<Duration>(now - then)); };
   const auto vitals = workload_ ? workload_->vitals() : Vitals{};

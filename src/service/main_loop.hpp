@@ -2,6 +2,7 @@
 
 #include <systemd/sd-event.h>
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "service/control_socket.hpp"
 #include "service/daemon.hpp"
+#include "service/metrics_server.hpp"
 #include "service/signal_pipe.hpp"
 #include "service/watchdog_feed.hpp"
 
@@ -27,12 +29,17 @@ class MainLoop {
   /// Until the workload has ended; returns its exit status.
   int run(Workload& workload);
 
+  /// What the service and its workload say of themselves in figures. Thread-safe, from the workload's start
+  /// to its end.
+  MetricSnapshot snapshot() const;
+
   std::function<void()>
       on_abandon;  ///< removes the pidfiles, where the process ends with threads that cannot be joined
 
  private:
   enum class Phase { starting, running, stopping };
 
+  void serve_metrics();
   void watch(int fd, sd_event_io_handler_t handler);
   int guard(void (MainLoop::*step)());
 
@@ -67,7 +74,8 @@ class MainLoop {
   std::optional<ControlSocket> control_;
   Workload* workload_ = nullptr;
 
-  Phase phase_ = Phase::starting;
+  std::optional<MetricsServer> metrics_;
+  std::atomic<Phase> phase_ = Phase::starting;
   const SteadyTime begun_ = std::chrono::steady_clock::now();
   const WallTime begun_wall_ = Clock::system().wall();
   SteadyTime looked_at_ = begun_;

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 
 void WatchdogFeed::begin(SteadyTime now) {
   running_ = true;
-  fed_at_ = now;
+  since_ = now;
 }
 
 void WatchdogFeed::look(const Vitals& vitals, SteadyTime now) {
@@ -29,19 +29,21 @@ void WatchdogFeed::look(const Vitals& vitals, SteadyTime now) {
                     : running_ ? "; the watchdog is not fed any more"
                                : "");
     stuck_ = stuck;
+    is_stuck_ = !stuck.empty();
   }
   if (!limit || !running_ || !stuck.empty() || vitals.feeds_watchdog) return;
-  if (now - fed_at_ < *limit / 2 - std::min<Duration>(*limit / 10, 200ms) && fed_once_) return;
+  const auto fed = age(now);
+  if (fed && *fed < *limit / 2 - std::min<Duration>(*limit / 10, 200ms)) return;
   notify_.watchdog();
-  fed_at_ = now;
-  fed_once_ = true;
+  fed_at_ = now.time_since_epoch().count();
+  ++pings_;
 }
 
 std::optional<Duration> WatchdogFeed::pause(SteadyTime now) const {
   const auto limit = notify_.watchdog_limit();
   if (!limit || !running_) return std::nullopt;
   if (!stuck_.empty()) return std::min<Duration>(1s, *limit / 8);  // it may recover before the limit
-  const auto due = std::chrono::duration_cast<Duration>(fed_at_ + *limit / 2 - now);
+  const auto due = *limit / 2 - age(now).value_or(std::chrono::duration_cast<Duration>(now - since_));
   return due > 0s ? due : *limit / 2;
 }
 
@@ -50,9 +52,15 @@ Json WatchdogFeed::facts(SteadyTime now) const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(length).count();
   };
   const auto limit = notify_.watchdog_limit();
+  const auto fed = age(now);
   return {{"enabled", limit.has_value()},
           {"limitMs", limit ? Json(ms(*limit)) : Json()},
-          {"ageMs", limit && fed_once_ ? Json(ms(now - fed_at_)) : Json()}};
+          {"ageMs", limit && fed ? Json(ms(*fed)) : Json()}};
+}
+
+std::optional<Duration> WatchdogFeed::age(SteadyTime now) const {
+  if (pings_ == 0) return std::nullopt;
+  return std::chrono::duration_cast<Duration>(now - SteadyTime{SteadyTime::duration{fed_at_}});
 }
 
 }  // namespace stem

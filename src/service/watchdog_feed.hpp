@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <optional>
 #include <string>
 
 #include "service/notify.hpp"
@@ -24,11 +26,23 @@ class WatchdogFeed {
   /// For whoever asks after the service's health.
   Json facts(SteadyTime now) const;
 
+  // The following are thread-safe.
+  /// How often it was fed.
+  std::uint64_t pings() const { return pings_; }
+  /// Since it was last fed; empty if it never was.
+  std::optional<Duration> age(SteadyTime now) const;
+  std::optional<Duration> limit() const { return notify_.watchdog_limit(); }
+  /// Whether the last look() found a part that makes no progress.
+  bool stuck() const { return is_stuck_; }
+
  private:
   Notify& notify_;
-  bool running_ = false, fed_once_ = false;
-  SteadyTime fed_at_{};
+  bool running_ = false;
+  SteadyTime since_{};  // when the manager began to count
+  std::atomic<std::uint64_t> pings_{0};
+  std::atomic<SteadyTime::rep> fed_at_{0};
   std::string stuck_;
+  std::atomic<bool> is_stuck_{false};
 };
 
 }  // namespace stem

@@ -105,6 +105,12 @@ Vitals WorkerService::vitals() const {
   return vitals;
 }
 
+void WorkerService::measure(MetricSnapshot& snapshot) const {
+  // Whoever asks will ask again, or be gone: the queues are looked at for so long.
+  engine_->want_queues(std::chrono::minutes{5});
+  engine_->measure(snapshot);
+}
+
 std::optional<int> WorkerService::finished() const {
   if (!engine_->finished()) return std::nullopt;
   const auto trouble = engine_->link().trouble();

@@ -25,6 +25,7 @@ class WorkerService : public Workload {
   int event_fd() const override;
   void clear_event() override;
   Vitals vitals() const override;
+  void measure(MetricSnapshot& snapshot) const override;
   std::optional<int> finished() const override;
   std::optional<StopMode> told_to_stop() const override { return engine_->told_to_end(); }
   void stop(StopMode mode) override;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/metric_snapshot.hpp"
 #include "core/stop_mode.hpp"
 
 namespace stem {
@@ -46,6 +47,8 @@ class Workload {
   virtual void clear_event() = 0;
 
   virtual Vitals vitals() const = 0;
+  /// Adds what the workload can say of itself in figures. Thread-safe, from start() on.
+  virtual void measure(MetricSnapshot&) const {}
   /// Set once the workload has ended, with the exit status of the service. Asked or unasked.
   virtual std::optional<int> finished() const = 0;
 

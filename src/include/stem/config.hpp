@@ -75,9 +75,10 @@ struct Config {
   int max_deliveries = 20;  ///< a job handed out so often without an end is dead; 0 = no bound
   Duration drain_limit = std::chrono::minutes{10};  ///< how long a warm stop may take at the most
 
-  std::string pidfile;             ///< template; empty = none
-  std::string logfile;             ///< template; empty = journal or standard error
-  std::string runtime_dir;         ///< where control sockets live; empty = the default for this user
+  std::string pidfile;         ///< template; empty = none
+  std::string logfile;         ///< template; empty = journal or standard error
+  std::string runtime_dir;     ///< where control sockets live; empty = the default for this user
+  std::string metrics_listen;  ///< STEM_METRICS_LISTEN: where the page of metrics is served; empty = nowhere
   std::string log_level = "info";  ///< debug, info, warning or error
 
   std::string schedule_store_url;  ///< STEM_SCHEDULE_STORE_URL; empty = where the jobs are
