@@ -39,6 +39,8 @@ const std::vector<Command>& commands() {
       {"observe dlq", "count dead jobs by queue, task and reason", define_observe_dlq},
       {"observe schedules", "show what runs next, how punctually, and which scheduler leads",
        define_observe_schedules},
+      {"observe metrics", "show what a node on this machine counts, or serve it to Prometheus",
+       define_observe_metrics},
       {"top", "a live screen of queues, tasks and workers", define_top},
       {"health", "ask everything that jobs depend on, and tell how it fares", define_health},
       {"routing dump", "show which tasks go into which queues", define_routing_dump},

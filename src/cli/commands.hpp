@@ -42,6 +42,7 @@ Work define_observe_queues(CLI::App& app, Common& common);
 Work define_observe_workers(CLI::App& app, Common& common);
 Work define_observe_dlq(CLI::App& app, Common& common);
 Work define_observe_schedules(CLI::App& app, Common& common);
+Work define_observe_metrics(CLI::App& app, Common& common);
 Work define_top(CLI::App& app, Common& common);
 Work define_health(CLI::App& app, Common& common);
 Work define_routing_dump(CLI::App& app, Common& common);

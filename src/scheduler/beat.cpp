@@ -70,6 +70,7 @@ std::pair<std::string, std::int64_t> Beat::watched() const {
 }
 
 Duration Beat::turn() {
+  look_at_line(clock_.wall());
   lead();
   if (!leading_) return lock_.next_look();
   if (!read_news()) return Duration{};
@@ -91,7 +92,11 @@ void Beat::sweep() {
 
 void Beat::lead() {
   const bool leads = lock_.hold();
-  if (leads && (!leading_ || lock_.term() != term_)) {
+  const bool began = leads && (!leading_ || lock_.term() != term_);
+  series_.locks_acquired += began;
+  series_.locks_contended += !leads;
+  series_.renewals_failed += leading_ && (began || !leads);
+  if (began) {
     // Also when the lock ended and is ours again: another may have led in between, and what is known may be
     // old.
     spdlog::info("leading: this scheduler publishes from now on");
@@ -230,9 +235,13 @@ bool Beat::fire(WallTime now) {
     }
   }
   if (firings.empty()) return false;
+  const auto begun = clock_.steady();
   try {
     if (!publish(firings, now)) return true;  // led by another, or edited: the next turn tells
+    count(firings, now, duration_cast<Duration>(clock_.steady() - begun));
   } catch (...) {
+    for (const auto& one : firings)
+      if (!one.jobs.empty()) series_.of(one.item->first).failed += one.jobs.size();
     start_over();
     throw;
   }
@@ -258,12 +267,49 @@ bool Beat::fire(WallTime now) {
   return !line_.empty() && line_.begin()->first <= clock_.wall();
 }
 
+/// How many are due, whether or not they can be published.
+void Beat::look_at_line(WallTime now) {
+  constexpr int most = 100'000;
+  int due = 0, overdue = 0;
+  for (auto next = line_.begin(); next != line_.end() && next->first <= now && due < most; ++next) {
+    ++due;
+    overdue += now - next->first > ScheduleSeriesBook::overdue_after;
+  }
+  series_.due = due;
+  series_.overdue = overdue;
+}
+
+/// What was published.
+void Beat::count(const std::vector<Firing>& firings, WallTime now, Duration took) {
+  for (const auto& one : firings) {
+    if (const auto due = one.item->second.due; due && now - *due > ScheduleSeriesBook::overdue_after)
+      series_.overdue_lag.add(now - *due);
+    if (one.jobs.empty()) continue;
+    auto& series = series_.of(one.item->first);
+    series.published += one.jobs.size();
+    series.duration.add(took);
+    for (const auto drift : one.drifts) series.drift.add(std::chrono::abs(drift));
+  }
+}
+
+void Beat::measure(MetricSnapshot& snapshot) const {
+  const auto number = [&](const char* name, const char* help, double value) {
+    snapshot.gauge(name, "", help, {}, value);
+  };
+  number("stem.scheduler.leading", "Whether this scheduler leads (1) or stands by (0).", counters_.leading);
+  number("stem.scheduler.schedules", "Schedules that are known; 0 while another scheduler leads.",
+         static_cast<double>(counters_.schedules));
+  series_.measure(snapshot);
+}
+
 Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptions& options) {
   const auto entry = schedule_entry_from_wire(item.second.wire);
   Firing firing{&item, item.second.run, {}, {}, false};
   auto& run = firing.run;
   const auto publish = [&](WallTime slot) {
     run.slot = slot;
+    auto& series = series_.of(entry.name);
+    ++series.attempts;
     try {
       auto job = entry.job(slot, now, options.routing.default_queue, options.default_max_retries);
       validate(job);
@@ -276,6 +322,7 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
       job.priority = to.priority;
       if (options.signer) options.signer->sign(job);
       firing.jobs.push_back(std::move(job));
+      firing.drifts.push_back(now - entry.due(slot));
       run.last_slot = slot;
       run.last_run = now;
       run.drift = now - entry.due(slot);
@@ -284,6 +331,7 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
     } catch (const Error& error) {
       run.error = error.what();
       ++counters_.errors;
+      ++series.failed;
       spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot),
                     error.what());
     }

@@ -11,6 +11,7 @@
 #include "core/routing.hpp"
 #include "scheduler/leader_lock.hpp"
 #include "scheduler/schedule_book.hpp"
+#include "scheduler/schedule_series.hpp"
 
 namespace stem {
 
@@ -57,6 +58,8 @@ class Beat {
     std::atomic<std::int64_t> published{0}, misfires{0}, errors{0};
   };
   const Counters& counters() const { return counters_; }
+  /// What it comes to in figures. Thread-safe.
+  void measure(MetricSnapshot& snapshot) const;
   /// `nightly at 2025-01-03T02:00:00.000Z`, or empty.
   std::string next_up() const;
   /// Who leads, if another does.
@@ -79,6 +82,7 @@ class Beat {
     std::optional<WallTime> due;
     std::vector<Envelope> jobs;
     bool missed = false;
+    std::vector<Duration> drifts{};  // of the jobs
   };
 
   void lead();
@@ -92,6 +96,8 @@ class Beat {
   void line_up(Items::value_type& item, std::optional<WallTime> due);
   void drop(const std::string& name);
   bool fire(WallTime now);
+  void look_at_line(WallTime now);
+  void count(const std::vector<Firing>& firings, WallTime now, Duration took);
   Firing firing(Items::value_type& item, WallTime now, const BeatOptions& options);
   bool publish(std::vector<Firing>& firings, WallTime now);
   bool already_there(const Envelope& job, WallTime due);
@@ -110,6 +116,7 @@ class Beat {
   int term_ = 0;
   SteadyTime swept_{};
   Counters counters_;
+  ScheduleSeriesBook series_;
 
   mutable std::mutex mutex_;  // guards what follows
   BeatOptions options_;

@@ -14,7 +14,7 @@
 namespace stem {
 namespace {
 
-constexpr std::size_t longest_answer = 1024 * 1024;
+constexpr std::size_t longest_answer = 8 * 1024 * 1024;
 
 }  // namespace
 

@@ -70,6 +70,17 @@ Vitals SchedulerService::vitals() const {
   return vitals;
 }
 
+void SchedulerService::measure(MetricSnapshot& snapshot) const {
+  const MetricPoint::Labels labels{{"worker", config_.node}, {"namespace", config_.name_space}};
+  const auto& link = scheduler_->link();
+  scheduler_->beat().measure(snapshot);
+  snapshot.gauge("stem.broker.connected", "", "Whether the broker answered the last time (1) or not (0).",
+                 labels, link.connected());
+  if (const auto answered = link.answered())
+    snapshot.gauge("stem.broker.age", "s", "How long ago the broker last answered.", labels,
+                   std::chrono::duration<double>(Clock::system().steady() - *answered).count());
+}
+
 std::optional<int> SchedulerService::finished() const {
   if (!scheduler_->finished()) return std::nullopt;
   const auto trouble = scheduler_->link().trouble();

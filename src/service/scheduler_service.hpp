@@ -20,6 +20,7 @@ class SchedulerService : public Workload {
   int event_fd() const override;
   void clear_event() override;
   Vitals vitals() const override;
+  void measure(MetricSnapshot& snapshot) const override;
   std::optional<int> finished() const override;
   /// All modes are the same: there is nothing to drain.
   void stop(StopMode mode) override;

@@ -1,0 +1,150 @@
+#include <doctest/doctest.h>
+
+#include "core/id.hpp"
+#include "error_of.hpp"
+#include "scheduler/beat.hpp"
+#include "storage/open.hpp"
+
+using namespace stem;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Both clocks moved by hand.
+struct Hands : Clock {
+  WallTime wall() const override { return now; }
+  SteadyTime steady() const override { return SteadyTime{} + 1000h + (now - begin); }
+  const WallTime begin = parse_time("2025-01-02T00:00:00Z");
+  WallTime now = begin;
+};
+
+/// Schedulers on a memory broker, and what they say of themselves.
+struct Rig {
+  Hands hands;
+  Config config;
+  Storage storage;
+
+  Rig() {
+    config.broker_url = "memory://beat-" + new_id(Clock::system().wall());
+    storage = open_storage(config, hands);
+  }
+  std::unique_ptr<Beat> beat(const char* title = "one") {
+    BeatOptions options;
+    options.title = title;
+    return std::make_unique<Beat>(options, SchedulePlaces{storage.broker, storage.results, storage.results}, hands);
+  }
+  void put(const std::string& name, Json more = Json::object()) {
+    Json object{{"name", name}, {"task", "t"}, {"schedule", {{"everyMs", 60000}}}};
+    object.update(more);
+    auto entry = schedule_entry_from(object);
+    entry.since = entry.created_at = entry.updated_at = hands.wall();
+    ScheduleBook book(storage.results, hands);
+    book.commit({.revision = book.revision(), .put = {entry}, .remove = {}});
+  }
+  static void settle(Beat& beat) {
+    for (int i = 0; i < 20; ++i)
+      if (beat.turn() > 0s) return;
+  }
+};
+
+MetricSnapshot look(const Beat& beat) {
+  MetricSnapshot snapshot;
+  beat.measure(snapshot);
+  return snapshot;
+}
+
+double value(const Beat& beat, const char* name, const MetricPoint::Labels& labels = {}) {
+  const auto snapshot = look(beat);
+  const auto* point = snapshot.find(name, labels);
+  return point ? point->value : -1;
+}
+
+}  // namespace
+
+TEST_CASE("metrics: what a schedule publishes is counted, with how late it was") {
+  Rig rig;
+  rig.put("each");
+  const auto beat = rig.beat();
+  Rig::settle(*beat);
+  CHECK(value(*beat, "stem.scheduler.leading") == 1);
+  CHECK(value(*beat, "stem.scheduler.schedules") == 1);
+  rig.hands.now += 60s + 20ms;
+  Rig::settle(*beat);
+  const MetricPoint::Labels each{{"schedule", "each"}};
+  CHECK(value(*beat, "stem.scheduler.dispatch.attempts", each) == 1);
+  CHECK(value(*beat, "stem.scheduler.dispatch.success", each) == 1);
+  CHECK(value(*beat, "stem.scheduler.dispatch.failed", each) == 0);
+  const auto snapshot = look(*beat);
+  const auto* drift = snapshot.find("stem.scheduler.drift", each);
+  REQUIRE(drift);
+  CHECK(drift->spread.count == 1);
+  CHECK(drift->spread.sum == doctest::Approx(0.02));
+  CHECK(snapshot.find("stem.scheduler.dispatch.duration", each)->spread.count == 1);
+  CHECK(snapshot.find("stem.scheduler.overdue.lag", {})->spread.count == 0);
+}
+
+TEST_CASE("metrics: a schedule that was due long ago is overdue until it has run") {
+  Rig rig;
+  rig.put("each");
+  rig.put("other", {{"schedule", {{"everyMs", 3600000}}}});
+  const auto beat = rig.beat();
+  Rig::settle(*beat);
+  rig.hands.now += 90s;
+  beat->turn();
+  CHECK(value(*beat, "stem.scheduler.due.entries") == 1);
+  CHECK(value(*beat, "stem.scheduler.overdue.entries") == 1);
+  Rig::settle(*beat);
+  beat->turn();
+  CHECK(value(*beat, "stem.scheduler.due.entries") == 0);
+  CHECK(value(*beat, "stem.scheduler.overdue.entries") == 0);
+  const auto snapshot = look(*beat);
+  const auto& lag = snapshot.find("stem.scheduler.overdue.lag", {})->spread;
+  CHECK(lag.count == 1);
+  CHECK(lag.max == doctest::Approx(30));
+}
+
+TEST_CASE("metrics: who leads, and who looks in vain") {
+  Rig rig;
+  const auto one = rig.beat("one"), two = rig.beat("two");
+  one->turn();
+  two->turn();
+  CHECK(value(*one, "stem.scheduler.lock.acquired") == 1);
+  CHECK(value(*one, "stem.scheduler.lock.contended") == 0);
+  CHECK(value(*two, "stem.scheduler.lock.acquired") == 0);
+  CHECK(value(*two, "stem.scheduler.lock.contended") >= 1);
+  CHECK(value(*two, "stem.scheduler.leading") == 0);
+  // The first hangs, the second takes over, the first comes back and finds that out.
+  rig.hands.now += 20s;
+  two->turn();
+  rig.hands.now += 20s;
+  two->turn();
+  CHECK(value(*two, "stem.scheduler.lock.acquired") == 1);
+  one->turn();
+  CHECK(value(*one, "stem.scheduler.lock.renew_failed") == 1);
+  CHECK(value(*one, "stem.scheduler.leading") == 0);
+}
+
+TEST_CASE("metrics: a job that cannot be published fails under its schedule") {
+  Rig rig;
+  rig.put("each", {{"queue", "wild"}});
+  const auto beat = std::make_unique<Beat>(
+      [] {
+        BeatOptions options;
+        options.title = "one";
+        // Routed to everyone, which a schedule cannot be.
+        options.routing.broadcasts.insert("all");
+        options.routing.rules.push_back({});
+        return options;
+      }(),
+      SchedulePlaces{rig.storage.broker, rig.storage.results, rig.storage.results}, rig.hands);
+  Rig::settle(*beat);
+}
+
+TEST_CASE("metrics: no more than two hundred schedules are told apart") {
+  ScheduleSeriesBook book;
+  for (std::size_t i = 0; i < ScheduleSeriesBook::most + 7; ++i) ++book.of("schedule-" + std::to_string(i)).attempts;
+  MetricSnapshot snapshot;
+  book.measure(snapshot);
+  CHECK(snapshot.find("stem.scheduler.dispatch.attempts")->points.size() == ScheduleSeriesBook::most + 1);
+  CHECK(snapshot.find("stem.scheduler.dispatch.attempts", {{"schedule", "other"}})->value == 7);
+}
