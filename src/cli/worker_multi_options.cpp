@@ -70,13 +70,15 @@ void add_option(NodeOptions& run, const OptionOfNodes& said) {
     run.logfile = said.value;
   } else if (option == "workdir") {
     run.workdir = said.value;
+  } else if (option == "metrics-listen") {
+    run.metrics_listen = said.value;
   } else if (option == "env-file") {
     run.env_file = said.value;
   } else {
     throw Error(Exit::usage,
                 "'" + printable(option) +
                     "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, "
-                    "--logfile, --pidfile, --property and --workdir can");
+                    "--logfile, --metrics-listen, --pidfile, --property and --workdir can");
   }
 }
 
@@ -157,6 +159,9 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
       ->type_name("TEMPLATE");
   app.add_option("--logfile", options.run.logfile, "log file, same marks")->type_name("TEMPLATE");
   app.add_option("--workdir", options.run.workdir, "working directory, same marks")->type_name("TEMPLATE");
+  app.add_option("--metrics-listen", options.run.metrics_listen,
+                 "serve metrics: a port, ADDRESS:PORT or unix:/PATH, same marks (STEM_METRICS_LISTEN)")
+      ->type_name("ADDRESS");
   app.add_flag("--private", options.run.private_dirs, "make run and log directories 0750 instead of 0755");
   app.add_option("--property", options.run.properties,
                  "limit of the unit, such as MemoryMax=512M; may be repeated; an empty value forgets it")
@@ -182,9 +187,9 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
       ->type_name("DIR");
   app.add_option("--option-of", options.run_of_nodes)->group("")->allow_extra_args(false);
   app.footer(
-      "-A, -c, -q, --command, --env-file, --logfile, --pidfile, --property and --workdir can be said for "
-      "nodes of a\n"
-      "name, or of names: `-c:web-1 8`, `-q:web-*,api mail`. Ranges are left to the shell: "
+      "-A, -c, -q, --command, --env-file, --logfile, --metrics-listen, --pidfile, --property and --workdir\n"
+      "can be said for nodes of a name, or of names: `-c:web-1 8`, `-q:web-*,api mail`. Ranges are left to "
+      "the shell: "
       "`web-{1..4}`.\n\n" +
       app.get_footer());
 }

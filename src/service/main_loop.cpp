@@ -63,12 +63,12 @@ int MainLoop::run(Workload& workload) {
     metrics_.emplace(*settings_.metrics_listen, [this] { return prometheus_page(snapshot()); });
   }
   workload.start();
-  if (metrics_) serve_metrics();
   // Its thread asks the workload, which may be gone once this returns.
   const struct Ended {
     std::optional<MetricsServer>& server;
     ~Ended() { server.reset(); }
   } ended{metrics_};
+  if (metrics_) serve_metrics();
   watch(workload.event_fd(), [](sd_event_source*, int, std::uint32_t, void* self) {
     return static_cast<MainLoop*>(self)->guard(&MainLoop::take_event);
   });

@@ -3,6 +3,7 @@
 #include <stem/error.hpp>
 
 #include "core/json_text.hpp"
+#include "core/listen_address.hpp"
 #include "core/name.hpp"
 #include "supervisor/unit_property.hpp"
 
@@ -37,6 +38,7 @@ NodeOptions merged(const NodeOptions& older, const NodeOptions& newer) {
   if (!newer.pidfile.empty()) all.pidfile = newer.pidfile;
   if (!newer.logfile.empty()) all.logfile = newer.logfile;
   if (!newer.workdir.empty()) all.workdir = newer.workdir;
+  if (!newer.metrics_listen.empty()) all.metrics_listen = newer.metrics_listen;
   if (newer.private_dirs) all.private_dirs = true;
   all.properties = merged_properties(older.properties, newer.properties);
   return all;
@@ -55,6 +57,7 @@ std::vector<std::string> worker_arguments(const NodeOptions& options) {
   if (options.concurrency) add("--concurrency", std::to_string(options.concurrency));
   if (!options.logfile.empty()) add("--logfile", options.logfile);
   if (!options.workdir.empty()) add("--workdir", options.workdir);
+  if (!options.metrics_listen.empty()) add("--metrics-listen", options.metrics_listen);
   if (options.private_dirs) words.emplace_back("--private");
   return words;
 }
@@ -70,6 +73,7 @@ Json to_json(const NodeOptions& options) {
   if (!options.pidfile.empty()) json["pidfile"] = options.pidfile;
   if (!options.logfile.empty()) json["logfile"] = options.logfile;
   if (!options.workdir.empty()) json["workdir"] = options.workdir;
+  if (!options.metrics_listen.empty()) json["metricsListen"] = options.metrics_listen;
   if (options.private_dirs) json["private"] = true;
   if (!options.properties.empty()) json["properties"] = options.properties;
   return json;
@@ -87,6 +91,7 @@ NodeOptions node_options_from_json(const Json& json) {
     options.pidfile = json.value("pidfile", "");
     options.logfile = json.value("logfile", "");
     options.workdir = json.value("workdir", "");
+    options.metrics_listen = json.value("metricsListen", "");
     options.private_dirs = json.value("private", false);
     options.properties = json.value("properties", std::vector<std::string>{});
     return options;
@@ -107,6 +112,7 @@ void validate(const NodeOptions& options) {
   require_absolute("--pidfile", options.pidfile);
   require_absolute("--logfile", options.logfile);
   require_absolute("--workdir", options.workdir);
+  if (!options.metrics_listen.empty()) ListenAddress::from(options.metrics_listen);
   for (const auto& property : options.properties) check_unit_property(property);
 }
 

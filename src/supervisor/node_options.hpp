@@ -14,10 +14,11 @@ struct NodeOptions {
   std::vector<std::string> queues;
   std::vector<std::string> broadcasts;  ///< channels
   int concurrency = 0;
-  std::string env_file;  ///< absolute
-  std::string pidfile;   ///< template; absolute
-  std::string logfile;   ///< template; absolute
-  std::string workdir;   ///< template; absolute
+  std::string env_file;        ///< absolute
+  std::string pidfile;         ///< template; absolute
+  std::string logfile;         ///< template; absolute
+  std::string workdir;         ///< template; absolute
+  std::string metrics_listen;  ///< where it serves metrics; a Unix socket's path is a template
   bool private_dirs = false;
   std::vector<std::string>
       properties;  ///< `KEY=VALUE` of its unit: check_unit_property(). Empty value: forget it

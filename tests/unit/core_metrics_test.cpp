@@ -40,7 +40,9 @@ TEST_CASE("metrics: a snapshot comes through its wire form as it was") {
 
 TEST_CASE("metrics: figures that make no sense are refused, and never taken for something else") {
   const auto wire = to_wire(sample());
-  const auto refused = [](const Json& wrong) { return error_of([&] { metric_snapshot_from(wrong); }).status == 65; };
+  const auto refused = [](const Json& wrong) {
+    return error_of([&] { metric_snapshot_from(wrong); }).status == 65;
+  };
   CHECK(refused(nullptr));
   CHECK(refused(Json::array()));
   auto wrong = wire;
@@ -73,15 +75,17 @@ TEST_CASE("metrics: figures that make no sense are refused, and never taken for 
 TEST_CASE("metrics: names for Prometheus have units and the ends that it wants") {
   using Type = MetricFamily::Type;
   CHECK(prometheus_name({"stem.tasks.started", Type::counter, "", "", {}}) == "stem_tasks_started_total");
-  CHECK(prometheus_name({"stem.task.duration", Type::histogram, "s", "", {}}) == "stem_task_duration_seconds");
+  CHECK(prometheus_name({"stem.task.duration", Type::histogram, "s", "", {}}) ==
+        "stem_task_duration_seconds");
   CHECK(prometheus_name({"stem.queue.depth", Type::gauge, "", "", {}}) == "stem_queue_depth");
 }
 
 TEST_CASE("metrics: as JSON for people, lengths of time are milliseconds and instants are times") {
   const auto json = to_json(sample());
   CHECK(json["timestamp"] == "2025-01-02T03:04:05.678Z");
-  CHECK(json["counters"][0] ==
-        Json{{"name", "stem.tasks.started"}, {"tags", {{"task", "mail"}, {"queue", "default"}}}, {"value", 7}});
+  CHECK(json["counters"][0] == Json{{"name", "stem.tasks.started"},
+                                    {"tags", {{"task", "mail"}, {"queue", "default"}}},
+                                    {"value", 7}});
   CHECK(json["gauges"][0]["value"] == "2025-01-02T03:00:05.500Z");
   CHECK(json["gauges"][1]["value"] == 250);
   CHECK(json["gauges"][1]["unit"] == "ms");
@@ -96,7 +100,8 @@ TEST_CASE("metrics: as JSON for people, lengths of time are milliseconds and ins
 
 TEST_CASE("metrics: a histogram without observations has no least, greatest and average") {
   MetricSnapshot snapshot;
-  snapshot.family("stem.task.wait", MetricFamily::Type::histogram, "s", "").points.push_back({{}, 0, Histogram().spread()});
+  snapshot.family("stem.task.wait", MetricFamily::Type::histogram, "s", "")
+      .points.push_back({{}, 0, Histogram().spread()});
   const auto histogram = to_json(snapshot)["histograms"][0];
   CHECK(histogram["count"] == 0);
   CHECK(histogram["min"].is_null());
@@ -154,8 +159,9 @@ TEST_CASE("listen address: a bare port is one of this machine's own, another add
   CHECK(ListenAddress::from("unix:/x").is_local());
   CHECK_FALSE(ListenAddress::from("0.0.0.0:1").is_local());
   CHECK_FALSE(ListenAddress::from("[::]:1").is_local());
-  for (const char* wrong : {"", ":", "web", "web:9464", "*:9464", "65536", "-1", "9464x", "::1:9464", "[::1]", "[]:1", "1.2.3:4",
-                            "unix:", "unix:run/x", "unix:/run/", "http://127.0.0.1:9464", "127.0.0.1:", "[127.0.0.1]:1"}) {
+  for (const char* wrong :
+       {"", ":", "web", "web:9464", "*:9464", "65536", "-1", "9464x", "::1:9464", "[::1]", "[]:1", "1.2.3:4",
+        "unix:", "unix:run/x", "unix:/run/", "http://127.0.0.1:9464", "127.0.0.1:", "[127.0.0.1]:1"}) {
     const auto failed = error_of([&] { ListenAddress::from(wrong); });
     CAPTURE(wrong);
     CHECK(failed.status == 64);

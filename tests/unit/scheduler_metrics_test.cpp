@@ -31,10 +31,11 @@ struct Rig {
   std::unique_ptr<Beat> beat(const char* title = "one") {
     BeatOptions options;
     options.title = title;
-    return std::make_unique<Beat>(options, SchedulePlaces{storage.broker, storage.results, storage.results}, hands);
+    return std::make_unique<Beat>(options, SchedulePlaces{storage.broker, storage.results, storage.results},
+                                  hands);
   }
   void put(const std::string& name, Json more = Json::object()) {
-    Json object{{"name", name}, {"task", "t"}, {"schedule", {{"everyMs", 60000}}}};
+    Json object{{"name", name}, {"task", "t"}, {"schedule", {{"kind", "interval"}, {"every", "1m"}}}};
     object.update(more);
     auto entry = schedule_entry_from(object);
     entry.since = entry.created_at = entry.updated_at = hands.wall();
@@ -86,7 +87,7 @@ TEST_CASE("metrics: what a schedule publishes is counted, with how late it was")
 TEST_CASE("metrics: a schedule that was due long ago is overdue until it has run") {
   Rig rig;
   rig.put("each");
-  rig.put("other", {{"schedule", {{"everyMs", 3600000}}}});
+  rig.put("other", {{"schedule", {{"kind", "interval"}, {"every", "1h"}}}});
   const auto beat = rig.beat();
   Rig::settle(*beat);
   rig.hands.now += 90s;
@@ -126,23 +127,26 @@ TEST_CASE("metrics: who leads, and who looks in vain") {
 
 TEST_CASE("metrics: a job that cannot be published fails under its schedule") {
   Rig rig;
-  rig.put("each", {{"queue", "wild"}});
-  const auto beat = std::make_unique<Beat>(
-      [] {
-        BeatOptions options;
-        options.title = "one";
-        // Routed to everyone, which a schedule cannot be.
-        options.routing.broadcasts.insert("all");
-        options.routing.rules.push_back({});
-        return options;
-      }(),
-      SchedulePlaces{rig.storage.broker, rig.storage.results, rig.storage.results}, rig.hands);
-  Rig::settle(*beat);
+  rig.put("each");
+  BeatOptions options;
+  // Routed to everyone, which what a schedule enqueues cannot be.
+  options.routing.broadcasts["all"] = 1min;
+  options.routing.routes.push_back(
+      {.tasks = {"*"}, .headers = {}, .queue = {}, .to_everyone = true, .target = "all", .priority = {}});
+  Beat beat(options, SchedulePlaces{rig.storage.broker, rig.storage.results, rig.storage.results}, rig.hands);
+  Rig::settle(beat);
+  rig.hands.now += 60s;
+  Rig::settle(beat);
+  const MetricPoint::Labels each{{"schedule", "each"}};
+  CHECK(value(beat, "stem.scheduler.dispatch.attempts", each) == 1);
+  CHECK(value(beat, "stem.scheduler.dispatch.failed", each) == 1);
+  CHECK(value(beat, "stem.scheduler.dispatch.success", each) == 0);
 }
 
 TEST_CASE("metrics: no more than two hundred schedules are told apart") {
   ScheduleSeriesBook book;
-  for (std::size_t i = 0; i < ScheduleSeriesBook::most + 7; ++i) ++book.of("schedule-" + std::to_string(i)).attempts;
+  for (std::size_t i = 0; i < ScheduleSeriesBook::most + 7; ++i)
+    ++book.of("schedule-" + std::to_string(i)).attempts;
   MetricSnapshot snapshot;
   book.measure(snapshot);
   CHECK(snapshot.find("stem.scheduler.dispatch.attempts")->points.size() == ScheduleSeriesBook::most + 1);

@@ -18,6 +18,7 @@ NodeOptions everything() {
   options.pidfile = "/run/stem/%n.pid";
   options.logfile = "/var/log/stem/%n%I.log";
   options.workdir = "/srv/%n";
+  options.metrics_listen = "unix:/run/stem/%n.metrics";
   options.private_dirs = true;
   options.properties = {"MemoryMax=1G"};
   return options;
@@ -56,7 +57,8 @@ TEST_CASE("node options: the worker's arguments") {
   CHECK(worker_arguments(everything()) ==
         std::vector<std::string>{"--command", "dart run bin/worker.dart", "--queue", "mail", "--queue",
                                  "slow", "--broadcast", "caches", "--concurrency", "4", "--logfile",
-                                 "/var/log/stem/%n%I.log", "--workdir", "/srv/%n", "--private"});
+                                 "/var/log/stem/%n%I.log", "--workdir", "/srv/%n", "--metrics-listen",
+                                 "unix:/run/stem/%n.metrics", "--private"});
 }
 
 TEST_CASE("node options: what can be no argument is refused by name") {

@@ -661,6 +661,12 @@ TEST_CASE("engine: who lost a lease does not write over the record of who has it
   cut->cut = false;
   rig.wait_until([&] { return engine.counters().lost == 1; });
   CHECK(rig.end_of(id).value == "first");
+  MetricSnapshot snapshot;
+  engine.measure(snapshot);
+  const auto* lost = snapshot.find("stem.lease.expired", {{"queue", "default"}});
+  REQUIRE(lost);
+  CHECK(lost->value == 1);
+  CHECK(snapshot.find("stem.tasks.succeeded", {{"task", "t"}, {"queue", "default"}})->value == 0);
 }
 
 TEST_CASE("engine: records reach a result backend that is another store than the broker") {

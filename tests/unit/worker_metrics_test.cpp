@@ -87,7 +87,10 @@ TEST_CASE("metrics: each end of a job moves the figure that is named after it, f
              nobody = rig.enqueue("nobody", once);
   rig.start();
   for (const auto& id : {good, bad, second, nobody}) rig.end_of(id);
-  Rig::wait_until([&] { return rig.of_task("stem.tasks.succeeded", "second") == 1; });
+  // A record may be seen a moment before the end is counted.
+  for (const auto* task : {"good", "second"})
+    Rig::wait_until([&] { return rig.of_task("stem.tasks.succeeded", task) == 1; });
+  Rig::wait_until([&] { return rig.of_task("stem.tasks.failed", "bad") == 1; });
   Rig::wait_until([&] { return rig.of_task("stem.tasks.failed", "unknown") == 1; });
 
   CHECK(rig.of_task("stem.tasks.started", "good") == 1);
@@ -146,7 +149,11 @@ TEST_CASE("metrics: jobs that were revoked, too late or beyond a rate are counte
   rig.enqueue("slow");
   poll(nullptr, 0, 5);
   StandingOrders(rig.storage.standing_orders(), "stem", {}, Clock::system())
-      .revoke({{.job = revoked, .terminate = false, .reason = "", .requester = "ann", .issued = Clock::system().wall()}});
+      .revoke({{.job = revoked,
+                .terminate = false,
+                .reason = "",
+                .requester = "ann",
+                .issued = Clock::system().wall()}});
   rig.start();
   rig.end_of(late);
   rig.end_of(revoked);
@@ -172,7 +179,7 @@ TEST_CASE("metrics: a job that nobody signed is refused under its task, one of a
   CHECK(rig.of_task("stem.tasks.failed", "t") == 1);
 }
 
-TEST_CASE("metrics: leases that are renewed, and those that another worker took, count for their queue") {
+TEST_CASE("metrics: leases that are renewed count for their queue") {
   Rig rig;
   rig.config.lease = 500ms;
   std::atomic<bool> open{false};
@@ -238,7 +245,11 @@ TEST_CASE("metrics: what waits too long shows as the lag of its queue, and dead 
   const Labels labels{{"queue", "default"}, {"worker", "rig"}, {"namespace", "stem"}};
   Rig::wait_until([&] { return rig.value("stem.dead_letters", labels) == 1; });
   StandingOrders(rig.storage.standing_orders(), "stem", {}, Clock::system())
-      .pause({{.queue = "default", .node = {}, .reason = "", .requester = "ann", .since = Clock::system().wall()}});
+      .pause({{.queue = "default",
+               .node = {},
+               .reason = "",
+               .requester = "ann",
+               .since = Clock::system().wall()}});
   rig.engine->halt();
   rig.engine.reset();
   rig.enqueue("bad");
@@ -261,7 +272,8 @@ TEST_CASE("metrics: no more than two hundred pairs of task and queue are told ap
   tasks.add("t", [](TaskContext&) {});
   const auto* task = tasks.find("t");
   JobSeriesBook book;
-  for (std::size_t i = 0; i < JobSeriesBook::most + 50; ++i) ++book.of(task, "queue-" + std::to_string(i)).started;
+  for (std::size_t i = 0; i < JobSeriesBook::most + 50; ++i)
+    ++book.of(task, "queue-" + std::to_string(i)).started;
   ++book.of(task, "queue-0").started;
   CHECK(&book.of(task, "another") == &book.of(nullptr, "yet-another"));
   for (int i = 0; i < 100; ++i) book.count_chord("callback-" + std::to_string(i));
