@@ -424,7 +424,7 @@ class Box:
         failures, queues, logs, /etc/stem."""
         self._end_background()
         self.run(r"""
-            units=$(systemctl list-units --all --plain --no-legend 'stem*.service' 'stem*.target' | cut -d' ' -f1)
+            units=$(systemctl list-units --all --plain --no-legend 'stem*.socket' 'stem*.service' 'stem*.target' | cut -d' ' -f1)
             if [ -n "$units" ]; then
                 systemctl kill --signal=KILL $units 2>/dev/null
                 systemctl stop $units 2>/dev/null
