@@ -31,7 +31,7 @@ sys.stdout.write(text.decode())
 def scrape(box, place, user=None, check=True):
     """(status, body)"""
     ran = box.run(["python3", "-c", GET, place], user=user, check=check)
-    head, _, body = ran.stdout.partition("\r\n\r\n")
+    head, _, body = ran.stdout.replace("\r\n", "\n").partition("\n\n")
     return (int(head.split()[1]) if head else 0), body
 
 
@@ -133,8 +133,7 @@ def test_a_port_in_place_of_the_socket_is_a_drop_in_and_the_page_is_sound(box):
     assert status == 200 and value(page, "stem_worker_up", worker="web-1") == 1
     if shutil.which("promtool") is None:
         raise Skip("promtool is not installed; apt-get install prometheus")
-    checked = box.run(["promtool", "check", "metrics"], input=page, check={0, 1, 3})
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    box.run(["promtool", "check", "metrics"], input=page)
 
 
 @allow(seconds=120)
@@ -159,7 +158,7 @@ def test_a_place_that_is_taken_or_wrong_is_an_error_of_its_own(box):
     workers = Workers(box)
     box.write("/etc/stem/stem.env", "STEM_METRICS_LISTEN=9464\n", mode=0o644)
     workers.start("a")
-    refused = workers.start("b", check=1)
+    refused = workers.start("b", check=69)
     assert "127.0.0.1:9464" in refused.stdout + refused.stderr, refused
     assert scrape(box, "127.0.0.1:9464")[0] == 200
     started = ["stem", "worker", "start", "--node", "c", "--app", "/x.so", "--runtime-dir", "/tmp/c"]
