@@ -1,5 +1,6 @@
 #include "cli/result_view.hpp"
 
+#include <algorithm>
 #include <iostream>
 #include <stem/error.hpp>
 
@@ -25,8 +26,14 @@ int show_result(const std::string& id, const std::optional<Result>& result, bool
     if (result->meta.contains("progress") && result->meta["progress"].is_number())
       std::cout << "  " << static_cast<int>(result->meta["progress"].get<double>() * 100) << " %";
     std::cout << '\n';
-    if (result->failure)
+    if (result->failure) {
       std::cout << "  " << result->failure->type << ": " << result->failure->message << '\n';
+      const std::string& stack = result->failure->stack;
+      for (std::size_t at = 0, end; at < stack.size(); at = end + 1) {
+        end = std::min(stack.find('\n', at), stack.size());
+        std::cout << "    " << stack.substr(at, end - at) << '\n';
+      }
+    }
     if (!result->value.is_null())
       std::cout << result->value.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
   }

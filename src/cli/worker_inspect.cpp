@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 
 #include "cli/commands.hpp"
@@ -26,12 +27,18 @@ void show_jobs(const char* title, const Json& jobs, bool running) {
   if (jobs.empty()) return;
   std::vector<std::string> headings{"ID", "TASK", "QUEUE", "ATTEMPT"};
   if (running) headings.insert(headings.end(), {"FOR", "STATUS"});
+  // The worker's own, where handlers run on threads.
+  const bool in_children = running && std::any_of(jobs.begin(), jobs.end(), [](const Json& job) {
+                             return job.is_object() && job.contains("pid");
+                           });
+  if (in_children) headings.emplace_back("PID");
   Table table(headings);
   for (const auto& job : jobs) {
     if (!job.is_object()) continue;
     std::vector<std::string> row{text_cell(job, "id"), text_cell(job, "task"), text_cell(job, "queue"),
                                  number_cell(job, "attempt")};
     if (running) row.insert(row.end(), {length_cell(job, "runtimeMs"), text_cell(job, "status")});
+    if (in_children) row.push_back(number_cell(job, "pid"));
     table.add(std::move(row));
   }
   indent(table.text());

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t shown_lines = 100;
 constexpr std::size_t shown_lines_of_follow = 10;
+constexpr int most_tasks = 1'000'000'000;
 
 /// As a worker sees it that is not started in our directory.
 void make_absolute(std::string& path) {
@@ -41,11 +42,12 @@ bool takes_run_options(const std::string& action) {
   return action == "start" || action == "restart" || action == "enable";
 }
 
-int concurrency_of(const std::string& text, const std::string& option) {
+int number_of(const std::string& text, const std::string& option, int most) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size() || number < 1 || number > 1024)
-    throw Error(Exit::usage, option + ": '" + printable(text) + "' is no number from 1 to 1024");
+  if (error != std::errc{} || end != text.data() + text.size() || number < 1 || number > most)
+    throw Error(Exit::usage,
+                option + ": '" + printable(text) + "' is no number from 1 to " + std::to_string(most));
   return number;
 }
 
@@ -53,7 +55,13 @@ int concurrency_of(const std::string& text, const std::string& option) {
 void add_option(NodeOptions& run, const OptionOfNodes& said) {
   const auto& option = said.option;
   if (option == "c" || option == "concurrency") {
-    run.concurrency = concurrency_of(said.value, "-c:" + said.pattern);
+    run.concurrency = number_of(said.value, "-c:" + said.pattern, 1024);
+  } else if (option == "pool") {
+    run.pool = said.value;
+  } else if (option == "max-tasks-per-child") {
+    run.max_tasks_per_child = number_of(said.value, "--max-tasks-per-child:" + said.pattern, most_tasks);
+  } else if (option == "max-memory-per-child") {
+    run.max_memory_per_child = said.value;
   } else if (option == "q" || option == "queue") {
     for (auto& queue : words_of(said.value, ",")) run.queues.push_back(std::move(queue));
   } else if (option == "b" || option == "broadcast") {
@@ -75,10 +83,12 @@ void add_option(NodeOptions& run, const OptionOfNodes& said) {
   } else if (option == "env-file") {
     run.env_file = said.value;
   } else {
-    throw Error(Exit::usage,
-                "'" + printable(option) +
-                    "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, "
-                    "--logfile, --metrics-listen, --pidfile, --property and --workdir can");
+    throw Error(
+        Exit::usage,
+        "'" + printable(option) +
+            "' cannot be said for nodes of a name; -A, -b, -c, -q, --command, --env-file, --logfile, "
+            "--max-memory-per-child, --max-tasks-per-child, --metrics-listen, --pidfile, --pool, --property "
+            "and --workdir can");
   }
 }
 
@@ -154,6 +164,17 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
   app.add_option("-c,--concurrency", options.run.concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
+  app.add_option("--pool", options.run.pool,
+                 "where handlers run: threads, or processes, which may crash (STEM_WORKER_POOL)")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"threads", "processes"}).description(""));
+  app.add_option("--max-tasks-per-child", options.run.max_tasks_per_child,
+                 "a process of the pool is replaced after so many jobs (STEM_WORKER_MAX_TASKS_PER_CHILD)")
+      ->type_name("N")
+      ->check(CLI::Range(1, most_tasks));
+  app.add_option("--max-memory-per-child", options.run.max_memory_per_child,
+                 "and after a job that left it larger: KiB, 512M, 2G (STEM_WORKER_MAX_MEMORY_PER_CHILD)")
+      ->type_name("SIZE");
   app.add_option("--pidfile", options.run.pidfile,
                  "pidfile; %n node, %h host, %d start time, %I process index")
       ->type_name("TEMPLATE");
@@ -187,9 +208,10 @@ void add_multi_options(CLI::App& app, MultiOptions& options) {
       ->type_name("DIR");
   app.add_option("--option-of", options.run_of_nodes)->group("")->allow_extra_args(false);
   app.footer(
-      "-A, -c, -q, --command, --env-file, --logfile, --metrics-listen, --pidfile, --property and --workdir\n"
-      "can be said for nodes of a name, or of names: `-c:web-1 8`, `-q:web-*,api mail`. Ranges are left to "
-      "the shell: "
+      "-A, -c, -q, --command, --env-file, --logfile, --max-memory-per-child, --max-tasks-per-child,\n"
+      "--metrics-listen, --pidfile, --pool, --property and --workdir can be said for nodes of a name, or of "
+      "names:\n"
+      "`-c:web-1 8`, `-q:web-*,api mail`. Ranges are left to the shell: "
       "`web-{1..4}`.\n\n" +
       app.get_footer());
 }

@@ -8,6 +8,7 @@
 
 #include "cli/commands.hpp"
 #include "core/listen_address.hpp"
+#include "core/memory_size.hpp"
 #include "core/name.hpp"
 #include "service/detach.hpp"
 #include "service/directories.hpp"
@@ -21,10 +22,28 @@ namespace {
 struct Options {
   std::string node, pidfile, logfile, workdir, command, runtime_dir, metrics_listen;
   std::vector<std::string> apps, queues, broadcasts;
-  int concurrency = 0;
+  std::string pool, max_memory;
+  int concurrency = 0, max_tasks = 0;
   bool detach = false, private_dirs = false;
   Duration timeout = std::chrono::minutes{5};
 };
+
+/// Where handlers run, and how long their processes live.
+void configure_pool(const Options& options, Config& config) {
+  if (!options.pool.empty()) config.pool = options.pool;
+  if (options.max_tasks) config.max_tasks_per_child = options.max_tasks;
+  if (!options.max_memory.empty()) config.max_memory_per_child = parse_memory_size(options.max_memory);
+  const char* limit = options.max_tasks             ? "--max-tasks-per-child"
+                      : !options.max_memory.empty() ? "--max-memory-per-child"
+                                                    : nullptr;
+  if (!config.command.empty() && (limit || !options.pool.empty()))
+    throw Error(Exit::usage, std::string(limit ? limit : "--pool") +
+                                 " is for Stem's own handlers; the program of --command runs its own");
+  if (limit && config.pool != "processes")
+    throw Error(Exit::usage,
+                std::string(limit) +
+                    " is for a pool of processes; threads have no children: say --pool processes as well");
+}
 
 /// The configuration of the environment with the command line over it.
 Config configure(const Options& options, const Common& common, const Environment& environment) {
@@ -49,6 +68,7 @@ Config configure(const Options& options, const Common& common, const Environment
     config.command = options.command;
   else if (!options.apps.empty())
     config.command.clear();
+  configure_pool(options, config);
   if (common.verbose) config.log_level = "debug";
   if (config.command.empty() && config.apps.empty())
     throw Error(Exit::config, "node " + config.node +
@@ -130,6 +150,17 @@ Work define_worker_start(CLI::App& app, Common& common) {
   app.add_option("-c,--concurrency", options->concurrency, "handlers at once (STEM_WORKER_CONCURRENCY)")
       ->type_name("N")
       ->check(between(1, 1024));
+  app.add_option("--pool", options->pool,
+                 "where handlers run: threads, or processes, which may crash (STEM_WORKER_POOL)")
+      ->type_name("KIND")
+      ->check(CLI::IsMember({"threads", "processes"}).description(""));
+  app.add_option("--max-tasks-per-child", options->max_tasks,
+                 "a process of the pool is replaced after so many jobs (STEM_WORKER_MAX_TASKS_PER_CHILD)")
+      ->type_name("N")
+      ->check(between(1, 1000000000));
+  app.add_option("--max-memory-per-child", options->max_memory,
+                 "and after a job that left it larger: KiB, 512M, 2G (STEM_WORKER_MAX_MEMORY_PER_CHILD)")
+      ->type_name("SIZE");
   app.add_option("--command", options->command,
                  "run and look after this program instead (STEM_WORKER_COMMAND)")
       ->type_name("LINE");

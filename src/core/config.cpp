@@ -4,6 +4,7 @@
 #include <stem/error.hpp>
 
 #include "core/listen_address.hpp"
+#include "core/memory_size.hpp"
 #include "core/name.hpp"
 #include "core/nearest.hpp"
 #include "core/redaction.hpp"
@@ -161,6 +162,24 @@ constexpr Key keys[] = {
      [](Config& c, const std::string& v) { c.apps = split(v, ":"); }},
     {{"STEM_WORKER_CONCURRENCY", "one a processor", "Handlers that run at the same time."},
      [](Config& c, const std::string& v) { c.concurrency = whole(v, 1, 1024); }},
+    {{"STEM_WORKER_POOL", "threads",
+      "Where handlers run: threads of the worker, or processes, which may crash."},
+     [](Config& c, const std::string& v) {
+       c.pool = one_of(v, {"threads", "processes"});
+     }},
+    {{"STEM_WORKER_MAX_TASKS_PER_CHILD", "0",
+      "A process of the pool is replaced after so many jobs; 0 = never."},
+     [](Config& c, const std::string& v) { c.max_tasks_per_child = whole(v, 0, 1000000000); }},
+    {{"STEM_WORKER_MAX_MEMORY_PER_CHILD", "0",
+      "A process of the pool that a job left larger is replaced: KiB, or a number with K, M or G; 0 = "
+      "never."},
+     [](Config& c, const std::string& v) {
+       try {
+         c.max_memory_per_child = parse_memory_size(v);
+       } catch (const Error&) {
+         refuse("a number of KiB, or one with K, M or G behind it");
+       }
+     }},
     {{"STEM_PREFETCH_MULTIPLIER", "2", "Jobs leased ahead for each handler."},
      [](Config& c, const std::string& v) { c.prefetch_multiplier = whole(v, 1, 1000); }},
     {{"STEM_DRAIN_LIMIT", "10m", "How long a warm stop may take at the most; then what runs is put back."},

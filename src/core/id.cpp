@@ -1,8 +1,10 @@
 #include "core/id.hpp"
 
+#include <pthread.h>
 #include <sys/random.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <random>
@@ -10,13 +12,23 @@
 namespace stem {
 namespace {
 
-/// A fast generator, seeded by the kernel: ids need to be unique, not secret.
+std::uint64_t seed() {
+  std::uint64_t bits = 0;
+  if (getrandom(&bits, sizeof bits, 0) != sizeof bits) bits = std::random_device{}();
+  return bits;
+}
+
+/// In a child that was forked since the generator was seeded: it would go on as its parent does, and its
+/// brothers.
+std::atomic<bool> inherited{false};
+
+/// A fast generator, seeded by the kernel: ids need to be unique, not secret. For one thread at a time.
 std::uint64_t random_bits() {
   static std::mt19937_64 generator = [] {
-    std::uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = std::random_device{}();
-    return std::mt19937_64{seed};
+    pthread_atfork(nullptr, nullptr, [] { inherited = true; });
+    return std::mt19937_64{seed()};
   }();
+  if (inherited.exchange(false)) generator.seed(seed());
   return generator();
 }
 

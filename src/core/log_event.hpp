@@ -14,6 +14,8 @@ struct LogEvent {
   static constexpr const char* never_ready = "1e855edc7192478c802a73650441cb71";
   static constexpr const char* refused_reload = "68fc295979674587a3781ca84359f64f";
   static constexpr const char* jobs_left_behind = "1527863b9a1144a08fefe204276b17c8";
+  static constexpr const char* handler_crashed = "a8bc282d2d8647779d0f382d2214cf44";
+  static constexpr const char* pool_cannot_start = "3e2ec50bf9794078b59b37c969e32e63";
 
   explicit LogEvent(const char* identity);
   ~LogEvent();

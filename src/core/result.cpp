@@ -8,7 +8,15 @@
 namespace stem {
 namespace {
 constexpr std::array words{"queued", "running", "succeeded", "failed", "retried", "cancelled"};
+
+std::string error_text(const Failure& failure) {
+  JsonText json;
+  json.text("type", failure.type).text("message", failure.message).boolean("retryable", failure.retryable);
+  if (!failure.stack.empty()) json.text("stack", failure.stack);
+  return std::move(json).finish();
 }
+
+}  // namespace
 
 const char* to_string(TaskState state) {
   return words[static_cast<std::size_t>(state)];
@@ -35,11 +43,7 @@ std::string to_wire(const Result& result, std::string_view meta) {
   JsonText json;
   json.text("id", result.id).text("state", to_string(result.state)).value("payload", result.value, true);
   if (const auto& failure = result.failure)
-    json.raw("error", std::move(JsonText()
-                                    .text("type", failure->type)
-                                    .text("message", failure->message)
-                                    .boolean("retryable", failure->retryable))
-                          .finish());
+    json.raw("error", error_text(*failure));
   else
     json.null("error");
   return std::move(json.raw("meta", meta).number("attempt", result.attempt)).finish();
@@ -52,9 +56,13 @@ Result result_from_wire(std::string_view wire) {
     result.id = json.at("id").get<std::string>();
     result.state = task_state_from(json.at("state").get<std::string>());
     result.value = json.value("payload", Json());
-    if (const auto error = json.find("error"); error != json.end() && error->is_object())
+    if (const auto error = json.find("error"); error != json.end() && error->is_object()) {
       result.failure =
           Failure{error->value("type", ""), error->value("message", ""), error->value("retryable", true)};
+      // Others that write this format write null where there is none.
+      if (const auto stack = error->find("stack"); stack != error->end() && stack->is_string())
+        result.failure->stack = stack->get<std::string>();
+    }
     result.meta = json.value("meta", Json::object());
     result.attempt = json.value("attempt", 0);
     return result;

@@ -66,11 +66,14 @@ ServiceSettings ServiceSettings::from(const Config& config, const Environment& e
   ServiceSettings settings;
   if (!config.node.empty()) settings.node = config.node;
   const auto marks = NodeTemplate::now(settings.node);
-  const auto path = [&](const std::string& text) {
-    return text.empty() ? text : std::filesystem::absolute(marks.expand(text)).lexically_normal().string();
+  const auto path = [marks](const std::string& text, int process = 0) {
+    auto own = marks;
+    own.process = process;
+    return text.empty() ? text : std::filesystem::absolute(own.expand(text)).lexically_normal().string();
   };
   settings.pidfile = path(config.pidfile);
   settings.logfile = path(config.logfile);
+  settings.child_logfile = [path, text = config.logfile](int process) { return path(text, process); };
   settings.log_level = config.log_level;
   settings.runtime_dir =
       std::filesystem::absolute(stem::runtime_dir(config, environment)).lexically_normal().string();

@@ -18,6 +18,8 @@ struct ServiceSettings {
   std::string node = "worker";
   std::string pidfile;  ///< empty = none
   std::string logfile;  ///< empty = journal or standard error
+  /// The log file of a process of the pool, from 1; empty as `logfile`.
+  std::function<std::string(int process)> child_logfile{};
   std::string log_level = "info";
   bool colour = true;       ///< on a terminal
   std::string runtime_dir;  ///< of the control socket; made if missing

@@ -354,6 +354,8 @@ Json MainLoop::answer(const std::string& word) const {
   health["done"] = vitals.done;
   health["failed"] = vitals.failed;
   health["retried"] = vitals.retried;
+  if (workload_)
+    if (auto pool = workload_->pool(); !pool.is_null()) health["pool"] = std::move(pool);
   health["loop"] = {{"ageMs", age(looked_at_)}};
   health["broker"] = {{"connected", vitals.broker_connected},
                       {"ageMs", vitals.broker_age ? Json(ms(*vitals.broker_age)) : Json()}};

@@ -2,6 +2,8 @@
 
 #include <spdlog/spdlog.h>
 
+#include <thread>
+
 #include "storage/tls_warnings.hpp"
 
 namespace stem {
@@ -36,15 +38,21 @@ std::string joined(const std::vector<std::string>& words) {
 
 WorkerService::WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs,
                              std::function<Config()> reread,
-                             const std::optional<std::optional<PayloadSigner>>& signer)
+                             const std::optional<std::optional<PayloadSigner>>& signer, ForkServer* forks)
     : config_(config),
       outputs_(outputs),
       reread_(std::move(reread)),
-      engine_(std::make_unique<Engine>(options_of(config, signer), tasks, open_storage(config))) {
+      engine_(std::make_unique<Engine>(options_of(config, signer), tasks, open_storage(config),
+                                       Clock::system(), forks)) {
+  if (auto* children = engine_->children()) children->renew(config.log_level);
   for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
 }
 
 WorkerService::~WorkerService() {
+  // Handlers in children have been killed by now; their executors only have to notice.
+  const auto deadline = Clock::system().steady() + std::chrono::seconds{2};
+  while (engine_->children() && !engine_->idle() && Clock::system().steady() < deadline)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
   if (engine_->idle()) return;
   handlers_left_behind = true;
   (void)engine_.release();
@@ -96,7 +104,7 @@ Vitals WorkerService::vitals() const {
   if (const auto answered = engine_->link().answered())
     vitals.broker_age = duration_cast<Duration>(now - *answered);
 
-  if (counters.stuck >= vitals.concurrency)
+  if (counters.stuck >= vitals.concurrency && !engine_->children())
     vitals.stuck.push_back("executors: all " + std::to_string(vitals.concurrency) +
                            " handlers run past their hard time limit");
   const auto silent = duration_cast<std::chrono::seconds>(now - engine_->loop_turned());
@@ -113,6 +121,7 @@ void WorkerService::measure(MetricSnapshot& snapshot) const {
 
 std::optional<int> WorkerService::finished() const {
   if (!engine_->finished()) return std::nullopt;
+  if (engine_->children() && engine_->children()->lost()) return static_cast<int>(Exit::software);
   const auto trouble = engine_->link().trouble();
   return trouble && !stopping_ ? static_cast<int>(trouble->code()) : 0;
 }
@@ -128,6 +137,7 @@ void WorkerService::reload() {
   if (!reread_) return;
   const auto fresh = reread_();
   outputs_.log.set_level(fresh.log_level);
+  if (auto* children = engine_->children()) children->renew(fresh.log_level);
   const auto options = engine_options(fresh);
   engine_->serve(options.queues, options.broadcasts);
   const bool same_storage = fresh.broker_url == config_.broker_url &&
@@ -135,13 +145,22 @@ void WorkerService::reload() {
                             fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
       options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps ||
-      fresh.signing != config_.signing)
+      fresh.signing != config_.signing || fresh.pool != config_.pool ||
+      fresh.max_tasks_per_child != config_.max_tasks_per_child ||
+      fresh.max_memory_per_child != config_.max_memory_per_child)
     spdlog::warn(
-        "broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency and signing keys change "
-        "at the next restart only");
+        "broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency, the pool and signing "
+        "keys "
+        "change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
   config_.broadcasts = fresh.broadcasts;
+}
+
+Json WorkerService::pool() const {
+  const auto* children = engine_->children();
+  if (!children) return {{"kind", "threads"}};
+  return {{"kind", "processes"}, {"children", to_json(children->view())}};
 }
 
 void WorkerService::signal(int) {}

@@ -14,10 +14,10 @@ namespace stem {
 class WorkerService : public Workload {
  public:
   /// `reread` gives the configuration anew for a reload; without it a reload reopens the log only. `signer`
-  /// as in WorkerRun.
+  /// as in WorkerRun. `forks`: where handlers run; null = on threads; it outlives this.
   WorkerService(const Config& config, const Registry& tasks, ServiceOutputs outputs,
                 std::function<Config()> reread,
-                const std::optional<std::optional<PayloadSigner>>& signer = {});
+                const std::optional<std::optional<PayloadSigner>>& signer = {}, ForkServer* forks = nullptr);
   /// Leaves handlers that still run to themselves, with all that they use: see abandoned_handlers().
   ~WorkerService() override;
 
@@ -31,6 +31,7 @@ class WorkerService : public Workload {
   void stop(StopMode mode) override;
   void reload() override;
   void signal(int number) override;
+  Json pool() const override;
 
   /// Whether a worker has ended in this process while handlers ran on. Then the process must end by _exit(2),
   /// for those handlers may use anything that a normal end destroys.

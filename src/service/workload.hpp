@@ -52,6 +52,9 @@ class Workload {
   /// Set once the workload has ended, with the exit status of the service. Asked or unasked.
   virtual std::optional<int> finished() const = 0;
 
+  /// Where jobs are run, for who asks after the service's health; null = nothing to say.
+  virtual Json pool() const { return nullptr; }
+
   /// How the workload itself was told to end, by its own ways; the service then ends as if told by a signal,
   /// and is not started again.
   virtual std::optional<StopMode> told_to_stop() const { return std::nullopt; }

@@ -180,6 +180,7 @@ class Check {
       if (!watchdog.at("limitMs").is_null()) health_.watchdog_limit = from_ms(watchdog.at("limitMs"));
       if (!watchdog.at("ageMs").is_null()) health_.watchdog_age = from_ms(watchdog.at("ageMs"));
     }
+    health_.pool = answer.value("pool", Json());
     if (answer.at("pidfile").is_string()) health_.pidfile = answer.at("pidfile");
     if (answer.at("logfile").is_string()) health_.logfile = answer.at("logfile");
 
@@ -276,6 +277,7 @@ Json to_json(const Health& health) {
         {"limitMs", ms_or_null(health.watchdog_limit)},
         {"ageMs", ms_or_null(health.watchdog_age)}}},
       {"broker", {{"connected", or_null(health.broker_connected)}, {"ageMs", ms_or_null(health.broker_age)}}},
+      {"pool", health.pool},
       {"pidfile", or_null(health.pidfile)},
       {"logfile", or_null(health.logfile)},
       {"error", or_null(health.error)},

@@ -28,6 +28,7 @@ struct Health {
   std::optional<bool> broker_connected;
   std::optional<Duration> broker_age;
   std::string pidfile, logfile;
+  Json pool = nullptr;  ///< of a worker of Stem's own: as its control socket has it
 };
 
 struct HealthQuery {

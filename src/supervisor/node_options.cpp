@@ -4,6 +4,7 @@
 
 #include "core/json_text.hpp"
 #include "core/listen_address.hpp"
+#include "core/memory_size.hpp"
 #include "core/name.hpp"
 #include "supervisor/unit_property.hpp"
 
@@ -34,6 +35,11 @@ NodeOptions merged(const NodeOptions& older, const NodeOptions& newer) {
   if (!newer.queues.empty()) all.queues = newer.queues;
   if (!newer.broadcasts.empty()) all.broadcasts = newer.broadcasts;
   if (newer.concurrency) all.concurrency = newer.concurrency;
+  if (!newer.pool.empty()) all.pool = newer.pool;
+  // Limits of children go with them.
+  if (newer.pool == "threads") all.max_tasks_per_child = 0, all.max_memory_per_child.clear();
+  if (newer.max_tasks_per_child) all.max_tasks_per_child = newer.max_tasks_per_child;
+  if (!newer.max_memory_per_child.empty()) all.max_memory_per_child = newer.max_memory_per_child;
   if (!newer.env_file.empty()) all.env_file = newer.env_file;
   if (!newer.pidfile.empty()) all.pidfile = newer.pidfile;
   if (!newer.logfile.empty()) all.logfile = newer.logfile;
@@ -55,6 +61,9 @@ std::vector<std::string> worker_arguments(const NodeOptions& options) {
   for (const auto& queue : options.queues) add("--queue", queue);
   for (const auto& channel : options.broadcasts) add("--broadcast", channel);
   if (options.concurrency) add("--concurrency", std::to_string(options.concurrency));
+  if (!options.pool.empty()) add("--pool", options.pool);
+  if (options.max_tasks_per_child) add("--max-tasks-per-child", std::to_string(options.max_tasks_per_child));
+  if (!options.max_memory_per_child.empty()) add("--max-memory-per-child", options.max_memory_per_child);
   if (!options.logfile.empty()) add("--logfile", options.logfile);
   if (!options.workdir.empty()) add("--workdir", options.workdir);
   if (!options.metrics_listen.empty()) add("--metrics-listen", options.metrics_listen);
@@ -69,6 +78,9 @@ Json to_json(const NodeOptions& options) {
   if (!options.queues.empty()) json["queues"] = options.queues;
   if (!options.broadcasts.empty()) json["broadcasts"] = options.broadcasts;
   if (options.concurrency) json["concurrency"] = options.concurrency;
+  if (!options.pool.empty()) json["pool"] = options.pool;
+  if (options.max_tasks_per_child) json["maxTasksPerChild"] = options.max_tasks_per_child;
+  if (!options.max_memory_per_child.empty()) json["maxMemoryPerChild"] = options.max_memory_per_child;
   if (!options.env_file.empty()) json["envFile"] = options.env_file;
   if (!options.pidfile.empty()) json["pidfile"] = options.pidfile;
   if (!options.logfile.empty()) json["logfile"] = options.logfile;
@@ -87,6 +99,9 @@ NodeOptions node_options_from_json(const Json& json) {
     options.queues = json.value("queues", std::vector<std::string>{});
     options.broadcasts = json.value("broadcasts", std::vector<std::string>{});
     options.concurrency = json.value("concurrency", 0);
+    options.pool = json.value("pool", "");
+    options.max_tasks_per_child = json.value("maxTasksPerChild", 0);
+    options.max_memory_per_child = json.value("maxMemoryPerChild", "");
     options.env_file = json.value("envFile", "");
     options.pidfile = json.value("pidfile", "");
     options.logfile = json.value("logfile", "");
@@ -108,6 +123,17 @@ void validate(const NodeOptions& options) {
   if (options.concurrency < 0 || options.concurrency > 1024)
     throw Error(Exit::usage, "--concurrency " + std::to_string(options.concurrency) +
                                  " is out of range; it goes from 1 to 1024");
+  if (!options.pool.empty() && options.pool != "threads" && options.pool != "processes")
+    throw Error(Exit::usage, "--pool '" + printable(options.pool) + "' is neither threads nor processes");
+  if (options.max_tasks_per_child < 0)
+    throw Error(Exit::usage,
+                "--max-tasks-per-child " + std::to_string(options.max_tasks_per_child) + " is below 1");
+  if (!options.max_memory_per_child.empty()) parse_memory_size(options.max_memory_per_child);
+  if (options.pool == "threads" && (options.max_tasks_per_child || !options.max_memory_per_child.empty()))
+    throw Error(
+        Exit::usage,
+        std::string(options.max_tasks_per_child ? "--max-tasks-per-child" : "--max-memory-per-child") +
+            " is for a pool of processes; threads have no children: say --pool processes");
   require_absolute("--env-file", options.env_file);
   require_absolute("--pidfile", options.pidfile);
   require_absolute("--logfile", options.logfile);

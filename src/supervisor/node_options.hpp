@@ -14,6 +14,9 @@ struct NodeOptions {
   std::vector<std::string> queues;
   std::vector<std::string> broadcasts;  ///< channels
   int concurrency = 0;
+  std::string pool;  ///< threads or processes
+  int max_tasks_per_child = 0;
+  std::string max_memory_per_child;
   std::string env_file;        ///< absolute
   std::string pidfile;         ///< template; absolute
   std::string logfile;         ///< template; absolute

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <mutex>
 #include <stem/stem.hpp>
 
@@ -24,6 +26,7 @@ struct Stem::Connections {
     UniqueUntil until;
   };
   std::map<std::string, Uniqueness> unique_tasks{};  ///< of know()
+  const pid_t process = getpid();                    ///< whose they are
 
   /// For the first job: who only reads results does without OpenSSL and the routing file.
   void prepare();

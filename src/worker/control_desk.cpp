@@ -42,6 +42,7 @@ Json shown(const HeldJob& job) {
   if (!job.running) return json;
   json["startedAt"] = format_time(job.started_at);
   json["runtimeMs"] = ms(job.runtime);
+  if (job.child != 0) json["pid"] = job.child;
   json["status"] = job.cancelled ? "stopping" : "running";
   return json;
 }
@@ -265,6 +266,11 @@ Json ControlDesk::stats() const {
   std::map<std::string, int> inflight;
   for (const auto& queue : engine_.subscriptions().queues()) inflight[queue] = 0;
   for (const auto& job : engine_.held()) ++inflight[job.queue];
+  json["pool"] = engine_.children() ? "processes" : "threads";
+  if (const auto* children = engine_.children()) {
+    json["children"] = to_json(children->view());
+    json["crashed"] = engine_.counters().crashed.load();
+  }
   json["timestamp"] = format_time(clock_.wall());
   json["namespace"] = options_.name_space;
   json["host"] = host_;

@@ -17,6 +17,7 @@ struct Counters {
   std::atomic<std::uint64_t> lost{0};        ///< leases that another worker took over
   std::atomic<std::uint64_t> forged{0};      ///< of those, jobs that were unsigned or not rightly signed
   std::atomic<std::uint64_t> heartbeats{0};  ///< that were written
+  std::atomic<std::uint64_t> crashed{0};     ///< processes of the pool that ended in the middle of a job
   std::atomic<int> busy{0};                  ///< handlers that run, stuck ones included
   std::atomic<int> stuck{0};                 ///< handlers that run on past their hard time limit
 };

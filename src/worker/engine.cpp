@@ -1,6 +1,7 @@
 #include "worker/engine.hpp"
 
 #include <poll.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <set>
@@ -29,7 +30,8 @@ bool is_final_record(const std::string& wire) {
 
 }  // namespace
 
-Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& storage, const Clock& clock)
+Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& storage, const Clock& clock,
+               ForkServer* forks)
     : options_(std::move(options)),
       storage_(storage),
       clock_(clock),
@@ -44,6 +46,11 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               {},
               {},
               [this] { wake_.set(); }},
+      children_(forks ? std::make_unique<ChildPool>(
+                            *forks,
+                            ChildPool::Rules{options_.max_tasks_per_child, options_.max_memory_per_child},
+                            clock_, shared_.counters, wake_.fd())
+                      : nullptr),
       link_(clock, [this] { announce(true); }),
       subscriptions_(options_.queues, options_.broadcasts),
       queue_watch_(clock, options_.heartbeat),
@@ -53,6 +60,7 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
       canvas_(storage_, clock_, options_.signer, options_.rules.result_ttl, options_.lease),
       prefetch_(options_, shared_.counters) {
   canvas_.on_chord = [this](const std::string& task) { shared_.series.count_chord(task); };
+  shared_.children = children_.get();
 }
 
 Engine::~Engine() {
@@ -127,7 +135,10 @@ void Engine::broker_loop() {
     rest();
   }
   if (link_.connected()) desk_->leave();
+  // What a handler has begun meanwhile is nobody's any more.
+  if (children_) children_->look(true, phase_ == Phase::halted);
   held_.pool().close();
+  if (children_) children_->close();
   announce(true);
 }
 
@@ -142,6 +153,7 @@ void Engine::turn() {
   if (held_.collect()) announcement_due_ = true;
   put_back();
   if (held_.expire()) announce(true);
+  watch_children();
   write_progress();
   renew();
   exchange();
@@ -177,6 +189,17 @@ void Engine::put_back() {
              clock_.steady() - held_.last_collected() >= milliseconds{500}) {
     if (held_.put_back(prefetch_.least())) prefetch_.calm();
   }
+}
+
+/// Handlers in children are told what those on threads see for themselves.
+void Engine::watch_children() {
+  if (!children_) return;
+  children_->look(shared_.stopping, phase_ == Phase::halted);
+  if (!children_->lost() || phase_ == Phase::halted) return;
+  spdlog::critical(
+      "the process that starts the pool's children has ended, and with it all of them; this worker ends, "
+      "too");
+  halt();
 }
 
 void Engine::write_progress() {

@@ -34,8 +34,10 @@ class ControlDesk;
 /// adapter's time-outs. If the process dies here, its leases run out and the jobs are handed to others.
 class Engine {
  public:
+  /// `forks`: handlers run in its children, of which there are options.concurrency; null = on threads. It
+  /// outlives the engine.
   Engine(EngineOptions options, const Registry& tasks, const Storage& storage,
-         const Clock& clock = Clock::system());
+         const Clock& clock = Clock::system(), ForkServer* forks = nullptr);
   /// As halt(); then waits for handlers that still run, so nothing they use goes away. Check idle() before if
   /// that must not take for ever.
   ~Engine();
@@ -77,6 +79,9 @@ class Engine {
   /// From now on, for so long, at each heartbeat; first at once. Thread-safe.
   void want_queues(Duration length);
 
+  /// Where handlers run; null = on threads. Thread-safe, as it is itself.
+  ChildPool* children() const { return children_.get(); }
+
   // For the control desk, on the broker thread.
   /// All jobs here whose end is not known.
   std::vector<HeldJob> held() const { return held_.view(); }
@@ -102,6 +107,7 @@ class Engine {
   // The steps of one turn, in their order.
   void attend();
   void put_back();
+  void watch_children();
   void write_progress();
   void renew();
   void count_renewed(const std::vector<Receipt>& lost);
@@ -124,6 +130,7 @@ class Engine {
   const Clock& clock_;
   ExecutorShared shared_;
   SignalFd wake_, events_;
+  std::unique_ptr<ChildPool> children_;
   BrokerLink link_;
   int broker_fd_ = -1;
 

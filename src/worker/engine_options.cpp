@@ -8,6 +8,22 @@
 
 namespace stem {
 
+int concurrency_of(const Config& config) {
+  return config.concurrency > 0 ? config.concurrency
+                                : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+void validate_pool(const Config& config) {
+  if (config.pool == "processes" || !config.command.empty()) return;
+  const char* set = config.max_tasks_per_child > 0    ? "STEM_WORKER_MAX_TASKS_PER_CHILD"
+                    : config.max_memory_per_child > 0 ? "STEM_WORKER_MAX_MEMORY_PER_CHILD"
+                                                      : nullptr;
+  if (set)
+    throw Error(Exit::config, std::string(set) +
+                                  " is set, but handlers run on threads, which have no children; set "
+                                  "STEM_WORKER_POOL=processes, or unset it");
+}
+
 EngineOptions engine_options(const Config& config) {
   EngineOptions options;
   options.node = config.node.empty() ? "worker" : config.node;
@@ -21,9 +37,9 @@ EngineOptions engine_options(const Config& config) {
                   "the worker is to listen on '" + channel + "', which is not among `broadcasts` of " +
                       config.routing_file +
                       "; nobody would send anything there: correct STEM_WORKER_BROADCASTS or the file");
-  options.concurrency = config.concurrency > 0
-                            ? config.concurrency
-                            : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  options.concurrency = concurrency_of(config);
+  options.max_tasks_per_child = config.max_tasks_per_child;
+  options.max_memory_per_child = config.max_memory_per_child;
   options.prefetch_multiplier = config.prefetch_multiplier;
   options.name_space = config.name_space;
   options.heartbeat = config.heartbeat;

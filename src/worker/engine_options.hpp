@@ -15,6 +15,8 @@ struct EngineOptions {
   std::vector<std::string> queues{"default"};  ///< at the start; Engine::serve() changes them
   std::vector<std::string> broadcasts{};       ///< channels that it listens on, changed in the same way
   int concurrency = 1;
+  int max_tasks_per_child = 0;  ///< of a pool of processes, as ChildPool::Rules
+  std::uint64_t max_memory_per_child = 0;
   int prefetch_multiplier = 2;
   std::size_t most_ahead = 1000;                  ///< jobs held at once, however quick the handlers are
   std::string name_space = "stem";                ///< whose orders it obeys
@@ -24,6 +26,12 @@ struct EngineOptions {
   AttemptRules rules;
   std::optional<PayloadSigner> signer;  ///< where jobs have to be signed
 };
+
+/// How many handlers run at once: what `config` says, or one a processor.
+int concurrency_of(const Config& config);
+
+/// Throws Error (exit 78) if limits are set for children that there will be none of.
+void validate_pool(const Config& config);
 
 /// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).
 /// Throws Error as PayloadSigner::maybe().

@@ -1,40 +1,19 @@
 #include "worker/executor.hpp"
 
-#include <cxxabi.h>
 #include <spdlog/spdlog.h>
 
-#include <cstdlib>
 #include <memory>
 #include <stem/error.hpp>
-#include <typeinfo>
 
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
 #include "core/signing_text.hpp"
 #include "core/wishes.hpp"
+#include "worker/handler_failure.hpp"
 #include "worker/job_context.hpp"
 
 namespace stem {
 namespace {
-
-/// The exception's type as its author wrote it: `std::runtime_error`.
-std::string type_name(const std::type_info& type) {
-  int status = 0;
-  const std::unique_ptr<char, decltype(&std::free)> name(
-      abi::__cxa_demangle(type.name(), nullptr, nullptr, &status), &std::free);
-  return name ? name.get() : type.name();
-}
-
-Failure failure_now() {
-  try {
-    throw;
-  } catch (const std::exception& error) {
-    return {type_name(typeid(error)), error.what()};
-  } catch (...) {
-    const auto* type = abi::__cxa_current_exception_type();
-    return {type ? type_name(*type) : "unknown", "the handler threw something that is not a std::exception"};
-  }
-}
 
 std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallback) {
   const auto length = own.value_or(fallback);
@@ -42,6 +21,15 @@ std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallb
 }
 
 }  // namespace
+
+Executor::Executor(ExecutorShared& shared)
+    : shared_(shared),
+      random_(std::random_device{}()),
+      child_(shared.children ? shared.children->claim() : nullptr) {}
+
+void Executor::prepare() {
+  if (child_) child_->prepare();
+}
 
 void Executor::run(LeasedJob& job) {
   auto settlement = attempt(job);
@@ -226,7 +214,7 @@ Outcome Executor::call(LeasedJob& job) {
     }
   } busy(shared_, job);
   JobContext context(job, shared_.stopping, shared_.clock, shared_.nudge);
-  return job.task->handler(context);
+  return child_ ? child_->run(job, context) : job.task->handler(context);
 }
 
 }  // namespace stem

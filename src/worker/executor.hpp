@@ -6,6 +6,7 @@
 #include <stem/task.hpp>
 
 #include "worker/attempts.hpp"
+#include "worker/child_pool.hpp"
 #include "worker/counters.hpp"
 #include "worker/job_inputs.hpp"
 #include "worker/job_series.hpp"
@@ -27,13 +28,17 @@ struct ExecutorShared {
   std::atomic<bool> stopping{false};  ///< handlers are asked to return
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
   JobSeriesBook series{};
+  ChildPool* children = nullptr;  ///< where handlers run; null = on the threads of executors
 };
 
 /// Runs jobs one after another on the thread that calls it: parse, verify, match to a handler, call it, turn
 /// what it says or throws into a settlement. Whatever a handler throws stays here.
 class Executor {
  public:
-  explicit Executor(ExecutorShared& shared) : shared_(shared), random_(std::random_device{}()) {}
+  explicit Executor(ExecutorShared& shared);
+
+  /// Before each wait for a job: where handlers run in children, waits until there is one for this executor.
+  void prepare();
 
   /// After it, `job.settlement` is set and the job is finished, or the broker thread has abandoned it
   /// meanwhile.
@@ -54,6 +59,7 @@ class Executor {
     JobSeries* series;
   };
   std::vector<Known> known_;  ///< some of the series, so that most jobs take no lock to be counted
+  PoolChild* const child_;    ///< where handlers run; null = on the calling thread
 };
 
 /// Why the job is not what a holder of the keys signed for this place; empty without a signer.

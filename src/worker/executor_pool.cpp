@@ -16,7 +16,10 @@ void ExecutorPool::start(int threads) {
 void ExecutorPool::loop() {
   pthread_setname_np(pthread_self(), "stem-executor");
   Executor executor(shared_);
-  while (LeasedJob* job = line_.take()) {
+  for (;;) {
+    executor.prepare();
+    LeasedJob* job = line_.take();
+    if (!job) break;
     executor.run(*job);
     bool first;
     {

@@ -15,6 +15,7 @@ struct HeldJob {
   bool cancelled = false;  ///< its handler was asked to stop
   WallTime started_at{};   ///< of a running one
   Duration runtime{};
+  int child = 0;  ///< the process of the pool that runs it; 0 = the worker's own
 };
 
 }  // namespace stem

@@ -133,6 +133,7 @@ void HeldJobs::abandon() {
 }
 
 bool HeldJobs::expire() {
+  if (shared_.children) return false;  // there, the executor ends the process
   bool any = false;
   const auto now = clock_.steady();
   for (auto& job : jobs_) {
@@ -217,6 +218,7 @@ std::vector<HeldJob> HeldJobs::view() const {
       one.running = true;
       one.cancelled = job->cancelled;
       one.started_at = job->started_at;
+      one.child = job->child;
       one.runtime = duration_cast<Duration>(clock_.steady() - job->started);
     }
     held.push_back(std::move(one));
@@ -235,6 +237,7 @@ bool HeldJobs::all_settled() const {
 
 std::optional<SteadyTime> HeldJobs::next_deadline() const {
   std::optional<SteadyTime> first;
+  if (shared_.children) return first;
   for (const auto& job : jobs_)
     if (job->stage == Stage::running && !job->decided && job->hard_deadline &&
         (!first || *job->hard_deadline < *first))

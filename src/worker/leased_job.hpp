@@ -58,6 +58,8 @@ struct LeasedJob {
   std::optional<Settlement> settlement;
   SteadyTime ended{};  ///< when the handler had returned or thrown
 
+  std::atomic<int> child{0};  ///< the process that its handler runs in, 0 = this one, or none yet
+
   // Written by the handler while it runs, read by the broker thread.
   std::atomic<bool> cancelled{false};
   std::atomic<std::int64_t> extend_micros{0};  ///< lease asked for by extend_lease(), 0 = none

@@ -33,22 +33,37 @@ def switches(pid):
     return total
 
 
-with tempfile.TemporaryDirectory(prefix="stem-idle-") as here:
-    env = {**os.environ, "STEM_BROKER_URL": f"sqlite://{here}/stem.db", "STEM_RUNTIME_DIR": f"{here}/run",
-           "STEM_WORKER_CONCURRENCY": "8"}
-    worker = subprocess.Popen([stem, "worker", "start", "--app", module], env=env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        # A worker that has worked: every executor has run a handler, every statement is prepared.
-        for _ in range(20):
-            subprocess.run([stem, "enqueue", "effect.sleep", "--args", '{"ms": 0}', "--wait"], env=env,
-                           check=True, stdout=subprocess.DEVNULL)
-        time.sleep(2)
-        before = switches(worker.pid)
-        time.sleep(length)
-        wakeups = (switches(worker.pid) - before) / length
-        figure("idle worker of 8 threads: PSS", pss_mib(worker.pid), "MiB", 6)
-        figure("idle worker of 8 threads: wake-ups", wakeups, "1/s", 1)
-    finally:
-        worker.terminate()
-        worker.wait()
+def tree(pid):
+    """A process and all below it."""
+    pids = [pid]
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        for child in open(f"/proc/{pid}/task/{thread}/children").read().split():
+            pids += tree(int(child))
+    return pids
+
+
+def measure(name, handlers, bars, *words):
+    with tempfile.TemporaryDirectory(prefix="stem-idle-") as here:
+        env = {**os.environ, "STEM_BROKER_URL": f"sqlite://{here}/stem.db", "STEM_RUNTIME_DIR": f"{here}/run",
+               "STEM_WORKER_CONCURRENCY": str(handlers)}
+        worker = subprocess.Popen([stem, "worker", "start", "--app", module, *words], env=env, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            # A worker that has worked: every executor has run a handler, every statement is prepared.
+            for _ in range(20):
+                subprocess.run([stem, "enqueue", "effect.sleep", "--args", '{"ms": 0}', "--wait"], env=env,
+                               check=True, stdout=subprocess.DEVNULL)
+            time.sleep(2)
+            all_of_it = tree(worker.pid)
+            before = sum(map(switches, all_of_it))
+            time.sleep(length)
+            wakeups = (sum(map(switches, all_of_it)) - before) / length
+            figure(f"{name}: PSS", sum(map(pss_mib, all_of_it)), "MiB", bars[0])
+            figure(f"{name}: wake-ups", wakeups, "1/s", bars[1])
+        finally:
+            worker.terminate()
+            worker.wait()
+
+
+measure("idle worker of 8 threads", 8, (6, 1))
+measure("idle worker of 4 processes, all of them", 4, (None, 1), "--pool", "processes")

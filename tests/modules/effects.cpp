@@ -1,14 +1,20 @@
 // Tasks whose effects a test can see, and that misbehave as a test wants:
-//   effect.append {"file", "text", "ms": 0}   sleeps, then appends `text` and a newline to `file`, in one
-//   write effect.sleep {"ms"}                       sleeps; ends early, to be tried again, once it is
-//   cancelled effect.hang {}                            never returns, whatever it is told effect.fail
-//   {"message"}                   throws effect.die {"signal"}                     sends this signal to its
-//   own process
+//
+// - effect.append {"file", "text", "ms": 0}: sleeps, then appends `text` and a newline to `file`, in one
+// write
+// - effect.sleep {"ms"}: sleeps; ends early, to be tried again, once it is cancelled
+// - effect.hang {}: never returns, whatever it is told
+// - effect.fail {"message"}: throws
+// - effect.die {"signal"}: sends this signal to its own process
+// - effect.crash {}: logs a line, then writes where there is no memory
+// - effect.pid {}: returns its process
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <stdexcept>
 #include <stem/module.hpp>
 #include <system_error>
@@ -54,6 +60,16 @@ void die(stem::TaskContext& job) {
   raise(job.args().value("signal", SIGKILL));
 }
 
+void crash(stem::TaskContext& job) {
+  job.log().info("about to crash");
+  volatile std::uintptr_t nowhere = 8;
+  *reinterpret_cast<volatile int*>(nowhere) = 1;
+}
+
+int pid(stem::TaskContext&) {
+  return getpid();
+}
+
 }  // namespace
 }  // namespace effect
 
@@ -63,4 +79,6 @@ STEM_MODULE(tasks) {
   tasks.add("effect.hang", effect::hang);
   tasks.add("effect.fail", effect::fail);
   tasks.add("effect.die", effect::die);
+  tasks.add("effect.crash", effect::crash);
+  tasks.add("effect.pid", effect::pid);
 }

@@ -7,7 +7,7 @@ import time
 from box import execute, wait_until
 from workers import Workers
 
-KEYS = {"status", "node", "pid", "since", "uptimeSeconds", "queues", "inflight", "supervisor", "unit", "state", "watchdog",
+KEYS = {"status", "pool", "node", "pid", "since", "uptimeSeconds", "queues", "inflight", "supervisor", "unit", "state", "watchdog",
         "broker", "pidfile", "logfile", "error"}
 
 

@@ -48,6 +48,18 @@ TEST_CASE("multi options: what is said for nodes of a name holds for those, over
   CHECK(all[2].options.command == "/bin/w");
 }
 
+TEST_CASE("multi options: a pool of processes for some of the nodes, with limits") {
+  const auto all = requests({"start", "a", "b", "--pool:a=processes", "--max-tasks-per-child:a", "7",
+                             "--max-memory-per-child:a", "200000", "--command", "/bin/w"});
+  CHECK(all[0].options.pool == "processes");
+  CHECK(all[0].options.max_tasks_per_child == 7);
+  CHECK(all[0].options.max_memory_per_child == "200000");
+  CHECK(all[1].options.pool.empty());
+  refused({"start", "a", "--pool:a", "fibers"}, "neither threads nor processes");
+  refused({"start", "a", "--max-tasks-per-child:a", "0"}, "no number from 1");
+  refused({"start", "a", "--max-memory-per-child:a", "5T"}, "amount of memory");
+}
+
 TEST_CASE("multi options: of patterns that fit one node the later wins, and one pattern adds up") {
   const auto all =
       requests({"start", "web-1", "-q:web-*", "a", "-q:web-1", "b", "-q:web-*", "c", "-c:*", "2", "-c:web-?",

@@ -14,6 +14,9 @@ NodeOptions everything() {
   options.queues = {"mail", "slow"};
   options.broadcasts = {"caches"};
   options.concurrency = 4;
+  options.pool = "processes";
+  options.max_tasks_per_child = 100;
+  options.max_memory_per_child = "512M";
   options.env_file = "/etc/worker.env";
   options.pidfile = "/run/stem/%n.pid";
   options.logfile = "/var/log/stem/%n%I.log";
@@ -36,6 +39,15 @@ TEST_CASE("node options: what is said anew replaces, the rest is remembered") {
   CHECK(merged({}, everything()) == everything());
 }
 
+TEST_CASE("node options: limits of children are forgotten with the pool of processes") {
+  NodeOptions threads;
+  threads.pool = "threads";
+  const auto options = merged(everything(), threads);
+  CHECK(options.pool == "threads");
+  CHECK(options.max_tasks_per_child == 0);
+  CHECK(options.max_memory_per_child.empty());
+}
+
 TEST_CASE("node options: task modules replace a program, and a program task modules") {
   NodeOptions modules, program;
   modules.apps = {"/a.so"};
@@ -54,11 +66,29 @@ TEST_CASE("node options: they come back from what is written, whatever is in the
 }
 
 TEST_CASE("node options: the worker's arguments") {
-  CHECK(worker_arguments(everything()) ==
-        std::vector<std::string>{"--command", "dart run bin/worker.dart", "--queue", "mail", "--queue",
-                                 "slow", "--broadcast", "caches", "--concurrency", "4", "--logfile",
-                                 "/var/log/stem/%n%I.log", "--workdir", "/srv/%n", "--metrics-listen",
-                                 "unix:/run/stem/%n.metrics", "--private"});
+  CHECK(worker_arguments(everything()) == std::vector<std::string>{"--command",
+                                                                   "dart run bin/worker.dart",
+                                                                   "--queue",
+                                                                   "mail",
+                                                                   "--queue",
+                                                                   "slow",
+                                                                   "--broadcast",
+                                                                   "caches",
+                                                                   "--concurrency",
+                                                                   "4",
+                                                                   "--pool",
+                                                                   "processes",
+                                                                   "--max-tasks-per-child",
+                                                                   "100",
+                                                                   "--max-memory-per-child",
+                                                                   "512M",
+                                                                   "--logfile",
+                                                                   "/var/log/stem/%n%I.log",
+                                                                   "--workdir",
+                                                                   "/srv/%n",
+                                                                   "--metrics-listen",
+                                                                   "unix:/run/stem/%n.metrics",
+                                                                   "--private"});
 }
 
 TEST_CASE("node options: what can be no argument is refused by name") {
@@ -73,6 +103,10 @@ TEST_CASE("node options: what can be no argument is refused by name") {
   refused([](NodeOptions& o) { o.queues = {"../x"}; }, "queue");
   refused([](NodeOptions& o) { o.broadcasts = {"../x"}; }, "broadcast channel");
   refused([](NodeOptions& o) { o.concurrency = 5000; }, "--concurrency");
+  refused([](NodeOptions& o) { o.pool = "fibers"; }, "--pool");
+  refused([](NodeOptions& o) { o.max_tasks_per_child = -1; }, "--max-tasks-per-child");
+  refused([](NodeOptions& o) { o.max_memory_per_child = "much"; }, "amount of memory");
+  refused([](NodeOptions& o) { o.pool = "threads", o.max_tasks_per_child = 1; }, "threads have no children");
   refused([](NodeOptions& o) { o.pidfile = "run/x.pid"; }, "absolute");
   refused([](NodeOptions& o) { o.properties = {"User=root"}; }, "--property");
   validate(everything());

@@ -74,7 +74,7 @@ Chain::Ids Stem::draw(const Chain& chain) {
     CanvasPart part;
     part.follows = i > 0;
     if (next) part.then.push_back(*next);
-    auto link = connections_->member(chain.links[i], std::move(part), Connections::ChainPlace{ids.id, i});
+    auto link = here().member(chain.links[i], std::move(part), Connections::ChainPlace{ids.id, i});
     ids.links.insert(ids.links.begin(), link.envelope.id);
     if (next) records.push_back(Connections::waiting(*next, link.envelope.id, canvas_ttl));
     std::move(link.records.begin(), link.records.end(), std::back_inserter(records));
@@ -82,33 +82,33 @@ Chain::Ids Stem::draw(const Chain& chain) {
     last = std::max(last, next->not_before.value_or(last));
   }
   for (auto& record : records) record.ttl = std::max(record.ttl, canvas_life(last, Clock::system().wall()));
-  connections_->publish({*next}, records);
+  here().publish({*next}, records);
   return ids;
 }
 
 Group::Ids Stem::draw(const Group& group) {
   Group::Ids ids{new_id(Clock::system().wall()), {}};
-  auto members = connections_->members(group.members, ids.id, false, latest_start(group.members));
+  auto members = here().members(group.members, ids.id, false, latest_start(group.members));
   ids.members = members.ids;
-  connections_->publish_group(std::move(members), ids.id);
+  here().publish_group(std::move(members), ids.id);
   return ids;
 }
 
 Chord::Ids Stem::draw(const Chord& chord) {
   Chord::Ids ids{new_id(Clock::system().wall()), {}, {}};
   const auto until = std::max(latest_start(chord.members), latest_start({&chord.callback, 1}));
-  auto members = connections_->members(chord.members, ids.id, true, until);
+  auto members = here().members(chord.members, ids.id, true, until);
   CanvasPart part;
   part.callback_of = ids.id;
   part.until = until;
   part.size = members.root.members;
-  auto callback = connections_->member(chord.callback, std::move(part));
+  auto callback = here().member(chord.callback, std::move(part));
   std::move(callback.records.begin(), callback.records.end(), std::back_inserter(members.records));
   members.records.push_back(Connections::waiting(callback.envelope, ids.id, members.ttl));
   members.root.callback = to_wire(callback.envelope);
   ids.callback = callback.envelope.id;
   ids.members = members.ids;
-  connections_->publish_group(std::move(members), ids.id);
+  here().publish_group(std::move(members), ids.id);
   return ids;
 }
 

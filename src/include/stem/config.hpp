@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <stem/retry_policy.hpp>
@@ -66,8 +67,11 @@ struct Config {
   std::vector<std::string> apps;                  ///< STEM_WORKER_APP: task modules
   std::string command;                  ///< STEM_WORKER_COMMAND: a foreign program to look after instead
   std::string command_notify = "auto";  ///< STEM_COMMAND_NOTIFY: whether it speaks sd_notify: auto, yes or no
-  int concurrency = 0;                  ///< handlers at once; 0 = one a processor
-  int prefetch_multiplier = 2;          ///< jobs leased ahead for each handler
+  std::string pool = "threads";         ///< STEM_WORKER_POOL: where handlers run: threads or processes
+  int max_tasks_per_child = 0;          ///< of processes: one is replaced after so many jobs; 0 = never
+  std::uint64_t max_memory_per_child = 0;            ///< bytes; or after a job that left it larger; 0 = never
+  int concurrency = 0;                               ///< handlers at once; 0 = one a processor
+  int prefetch_multiplier = 2;                       ///< jobs leased ahead for each handler
   Duration lease = std::chrono::seconds{30};         ///< renewed while a handler runs
   Duration soft_time_limit{};                        ///< 0 = none
   Duration hard_time_limit = std::chrono::hours{1};  ///< 0 = none

@@ -18,9 +18,10 @@ bool is_final(TaskState state);
 
 /// Why an attempt failed.
 struct Failure {
-  std::string type;  ///< the exception's type name, or a reason such as `hard-time-limit`
+  std::string type;  ///< the exception's type name, a signal's name, or a reason such as `hard-time-limit`
   std::string message;
   bool retryable = true;
+  std::string stack{};  ///< where the handler's process was when a signal ended it, for people; else empty
 
   friend bool operator==(const Failure&, const Failure&) = default;
 };

@@ -1,4 +1,7 @@
+#include <unistd.h>
+
 #include <algorithm>
+#include <mutex>
 #include <stem/stem.hpp>
 
 #include "worker/attempts.hpp"
@@ -19,6 +22,21 @@ Stem::~Stem() = default;
 Stem::Stem(Stem&&) noexcept = default;
 Stem& Stem::operator=(Stem&&) noexcept = default;
 
+/// The connections of this process. Those that it has from its parent are left as they are: what is said on
+/// them, if only goodbye, would be said in the middle of what the parent says.
+Stem::Connections& Stem::here() {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  if (const auto& former = *connections_; former.process != getpid()) {
+    std::unique_ptr<Connections> own(
+        new Connections{former.config, open_storage(former.config), former.signer, former.signer_made});
+    own->unique_tasks = former.unique_tasks;
+    (void)connections_.release();
+    connections_ = std::move(own);
+  }
+  return *connections_;
+}
+
 std::string Stem::enqueue(const std::string& task, Json args, const EnqueueOptions& options) {
   return enqueue({Job{task, std::move(args), options}}).front();
 }
@@ -32,19 +50,19 @@ std::vector<std::string> Stem::enqueue(const std::vector<Job>& jobs) {
 std::vector<Enqueued> Stem::submit(const std::vector<Job>& jobs) {
   std::vector<Connections::Posting> postings;
   postings.reserve(jobs.size());
-  for (const auto& job : jobs) postings.push_back(connections_->posting(job));
-  return connections_->submit(std::move(postings));
+  for (const auto& job : jobs) postings.push_back(here().posting(job));
+  return here().submit(std::move(postings));
 }
 
 void Stem::know(const Registry& tasks) {
   for (const auto* task : tasks.all())
     if (task->options.unique_for)
-      connections_->unique_tasks.insert_or_assign(
+      here().unique_tasks.insert_or_assign(
           task->name, Connections::Uniqueness{*task->options.unique_for, task->options.unique_until});
 }
 
 std::optional<Result> Stem::result(const std::string& id) {
-  return connections_->look(id).result;
+  return here().look(id).result;
 }
 
 std::optional<Result> Stem::wait(const std::string& id, Duration timeout) {
@@ -52,11 +70,11 @@ std::optional<Result> Stem::wait(const std::string& id, Duration timeout) {
   const auto deadline = clock.steady() + std::min<Duration>(timeout, std::chrono::days{3650});
   for (Duration pause = std::chrono::milliseconds{20};;
        pause = std::min<Duration>(2 * pause, std::chrono::seconds{1})) {
-    const auto look = connections_->look(id);
+    const auto look = here().look(id);
     const auto left = duration_cast<Duration>(deadline - clock.steady());
     if (!look.result || is_final(look.result->state) || left <= Duration::zero()) return look.result;
-    connections_->storage.results->await(result_key(id), look.version,
-                                         std::min(look.in_doubt ? pause : longest_sleep, left));
+    here().storage.results->await(result_key(id), look.version,
+                                  std::min(look.in_doubt ? pause : longest_sleep, left));
   }
 }
 

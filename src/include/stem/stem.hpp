@@ -16,7 +16,7 @@
 namespace stem {
 
 /// The producer's side: puts jobs into the broker and reads their results. Thread-safe; one a process is
-/// enough.
+/// enough. In a child of the process that made it, it connects anew when it is first used there.
 class Stem {
  public:
   /// Opens broker and result backend. Throws Error: 69 unreachable, 73 cannot create, 77 permission, 78
@@ -60,6 +60,7 @@ class Stem {
   Chord::Ids draw(const Chord& chord);
 
   struct Connections;
+  Connections& here();
   std::unique_ptr<Connections> connections_;
 };
 
