@@ -22,16 +22,16 @@ def empty(workers, node, before):
 @allow(seconds=90)
 def test_a_handler_that_crashes_fails_its_job_alone_and_the_journal_says_where_it_was(box):
     workers = Workers(box)
-    workers.start("pool-1", "--pool", "processes", "-c", "2")
-    main = workers.pid("pool-1")
-    health = workers.health("pool-1")
+    workers.start("p1", "--pool", "processes", "-c", "2")
+    main = workers.pid("p1")
+    health = workers.health("p1")
     assert health["pool"]["kind"] == "processes", health
-    wait_until(lambda: len(children(workers.health("pool-1"))) == 2, 10, "two children")
+    wait_until(lambda: len(children(workers.health("p1"))) == 2, 10, "two children")
     # The worker, the process that starts children, and two of these.
-    group = workers.processes("pool-1")
+    group = workers.processes("p1")
     assert len(group) == 4 and str(main) in group, group
     titles = {box.read(f"/proc/{pid}/comm").strip() for pid in group}
-    assert titles == {"stem", "stem:pool-1-fork", "stem:pool-1-1", "stem:pool-1-2"}, titles
+    assert titles == {"stem", "stem:p1-fork", "stem:p1-1", "stem:p1-2"}, titles
 
     slow = workers.enqueue("effect.sleep", '{"ms": 3000}').strip()
     job = workers.enqueue("effect.crash", "{}", "--max-retries", "0").strip()
@@ -41,22 +41,22 @@ def test_a_handler_that_crashes_fails_its_job_alone_and_the_journal_says_where_i
     assert "at address 0x8" in crashed["error"]["message"], crashed
     assert "libeffects.so+0x" in crashed["error"]["stack"].splitlines()[0], crashed["error"]["stack"]
     assert result(box, slow)["state"] == "succeeded"
-    assert workers.pid("pool-1") == main, "the worker was replaced"
+    assert workers.pid("p1") == main, "the worker was replaced"
 
-    entries = box.journal("stem-worker@pool-1", f"STEM_TASK_ID={job}")
+    entries = box.journal("stem-worker@p1", f"STEM_TASK_ID={job}")
     said = next(entry for entry in entries if entry["MESSAGE"] == "about to crash")
-    assert said["_PID"] != str(main) and said["_COMM"].startswith("stem:pool-1-"), said
-    assert said["SYSLOG_IDENTIFIER"] == "stem" and said["STEM_NODE"] == "pool-1" and said["STEM_TASK"] == "effect.crash", said
+    assert said["_PID"] != str(main) and said["_COMM"].startswith("stem:p1-"), said
+    assert said["SYSLOG_IDENTIFIER"] == "stem" and said["STEM_NODE"] == "p1" and said["STEM_TASK"] == "effect.crash", said
     told = next(entry for entry in entries if entry["MESSAGE"].startswith("the handler's process"))
     assert told["MESSAGE_ID"] == "a8bc282d2d8647779d0f382d2214cf44", told
     assert "libeffects.so+0x" in told["MESSAGE"] and told["_PID"] == str(main), told
 
     where = result(box, workers.enqueue("effect.pid").strip())["payload"]
-    assert where != main and where in children(workers.health("pool-1"))
+    assert where != main and where in children(workers.health("p1"))
 
-    group = workers.processes("pool-1")
-    workers.multi("stop", "pool-1")
-    empty(workers, "pool-1", group)
+    group = workers.processes("p1")
+    workers.multi("stop", "p1")
+    empty(workers, "p1", group)
 
 
 @allow(seconds=90)
