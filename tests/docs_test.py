@@ -58,11 +58,36 @@ def bad_calls(stem, known, text):
                             if word.startswith("-") and word != "-" and word.split("=")[0] not in offered)
 
 
+def anchors_of(text):
+    """What its headings are called in links."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*?)$", prose, re.M)}
+
+
 def dead_links(page, text):
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose):
-        if "://" not in target and not (page.parent / target).exists():
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", prose):
+        if "://" in target:
+            continue
+        if target and not (page.parent / target).exists():
             yield f"link to {target}"
+        elif anchor and anchor not in anchors_of((page.parent / target).read_text(encoding="utf-8") if target else text):
+            yield f"link to {target}#{anchor}"
+
+
+def tests_of(source):
+    """The names of our tests; those of system tests in words."""
+    for path in (source / "tests/unit").glob("*.cpp"):
+        for texts in re.findall(r'^[A-Z_]+\(\s*((?:"(?:[^"\\]|\\.)*"\s*)+)[),]', path.read_text(encoding="utf-8"), re.M):
+            yield "".join(re.findall(r'"((?:[^"\\]|\\.)*)"', texts))
+    for path in (source / "tests/system").glob("test_*.py"):
+        yield from (name.replace("_", " ") for name in re.findall(r"^def test_(\w+)", path.read_text(encoding="utf-8"), re.M))
+
+
+def named_tests(page):
+    """What stands in the last column of its tables."""
+    for line in re.findall(r"^\|.*\|$", page, re.M):
+        yield from re.findall(r"`([^`]+)`", line.rstrip("|").rpartition(" |")[2])
 
 
 def missing_files(source, text):
@@ -80,7 +105,7 @@ def main():
     overview = subprocess.run([stem, "--help"], capture_output=True, text=True, check=False).stdout
     known = re.findall(r"^  stem (\S+(?: \S+)*?)  ", overview, re.M)
     examples = [path.read_text(encoding="utf-8") for path in sorted((source / "examples").rglob("*.cpp"))]
-    pages = [source / "README.md", source / "CONTRIBUTING.md", *sorted((source / "docs").glob("*.md"))]
+    pages = [source / "README.md", source / "CONTRIBUTING.md", *sorted((source / "docs").rglob("*.md"))]
 
     for page in pages:
         name, text = page.relative_to(source), page.read_text(encoding="utf-8")
@@ -97,6 +122,9 @@ def main():
                  sorted({f"{path.relative_to(source)}: {page}" for path in named
                          for page in re.findall(r"\b(?:docs/[a-z-]+\.md|tests/[a-z_/]+\.(?:py|cpp))", path.read_text(encoding="utf-8"))
                          if not (source / page).exists()}))
+    parity = list(named_tests((source / "docs/process/scheduler-parity.md").read_text(encoding="utf-8")))
+    checks.check("docs: tests that docs/process/scheduler-parity.md names exist",
+                 difference(parity, "the page", tests_of(source), "tests") if len(parity) > 50 else ["it names few"])
     readme = (source / "README.md").read_text(encoding="utf-8")
     program = source / README_PROGRAM
     checks.check(f"docs: README.md holds {README_PROGRAM}, whole",

@@ -1,13 +1,13 @@
 // Tasks whose effects a test can see, and that misbehave as a test wants:
 //
-// - effect.append {"file", "text", "ms": 0}: sleeps, then appends `text` and a newline to `file`, in one
-// write
+// - effect.append {"file", "text", "ms": 0}: sleeps, then appends `text` and a newline to `file`, at once
 // - effect.sleep {"ms"}: sleeps; ends early, to be tried again, once it is cancelled
 // - effect.hang {}: never returns, whatever it is told
 // - effect.fail {"message"}: throws
 // - effect.die {"signal"}: sends this signal to its own process
 // - effect.crash {}: logs a line, then writes where there is no memory
 // - effect.pid {}: returns its process
+// - effect.limited {}: returns at once; one begins a second
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -56,6 +56,8 @@ void fail(stem::TaskContext& job) {
   throw std::runtime_error(job.args().at("message").get<std::string>());
 }
 
+void limited(stem::TaskContext&) {}
+
 void die(stem::TaskContext& job) {
   raise(job.args().value("signal", SIGKILL));
 }
@@ -81,4 +83,5 @@ STEM_MODULE(tasks) {
   tasks.add("effect.die", effect::die);
   tasks.add("effect.crash", effect::crash);
   tasks.add("effect.pid", effect::pid);
+  tasks.add("effect.limited", effect::limited, {.rate_limit = stem::RateLimit{1, std::chrono::seconds{1}}});
 }

@@ -12,6 +12,7 @@
 #include "scheduler/scheduler.hpp"
 #include "storage_rig.hpp"
 #include "worker/attempts.hpp"
+#include "worker/routing_file.hpp"
 
 using namespace stem;
 using namespace std::chrono_literals;
@@ -808,6 +809,38 @@ EVERYWHERE("beat: jobs are signed where there is a key, and hold under it alone"
   CHECK_FALSE(bench.options.signer->verify(job));
   job.name = "another.task";
   CHECK(bench.options.signer->verify(job));
+}
+
+TEST_CASE("beat: a routing file decides where a schedule's job goes, and with which priority; a broadcast is refused") {
+  Bench<MemoryPlaces> bench;
+  bench.options.routing = read_routing("r.yaml", R"(
+queues:
+  default:
+  mail: {priority_range: [2, 7]}
+broadcasts:
+  caches:
+routes:
+  - match: {task: "mail.*"}
+    target: {type: queue, name: mail}
+    priority_override: 9
+  - match: {task: cache.flush}
+    target: {type: broadcast, name: caches}
+)", "default").routing;
+  bench.put({bench.entry("a", "every:10s", {{"task", "mail.send"}}), bench.entry("b", "every:10s", {{"task", "cache.flush"}}),
+             bench.entry("c", "every:10s", {{"queue", "reports"}, {"priority", 4}})});
+  bench.run_until(*bench.beat(), bench.hands.now + 10s);
+  const auto job_in = [&](const std::string& queue) {
+    const auto some = bench.rig.places(bench.hands).broker->fetch({.queues = {queue}, .limit = 9, .lease = 30s, .consumer = "test"});
+    REQUIRE(some.size() == 1);
+    return envelope_from_wire(some[0].wire);
+  };
+  const auto mail = job_in("mail"), report = job_in("reports");
+  CHECK(mail.headers.at("schedule-id") == "a");
+  CHECK(mail.priority == 7);
+  CHECK(report.headers.at("schedule-id") == "c");
+  CHECK(report.priority == 4);
+  CHECK(bench.done().empty());
+  CHECK(bench.run_of("b").error.find("routed to the broadcast caches") != std::string::npos);
 }
 
 TEST_CASE("scheduler: one that is to sign and can only verify is refused at its start") {
