@@ -10,13 +10,14 @@ The blocks of one page run in their order on one machine, in a directory where `
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 from box import Ran, Skip, allow, wait_until
 from stage import SOURCE
 
-GUIDES = ["daemonization", "production-checklist"]
+GUIDES = ["daemonization", "production-checklist", "process/observability-runbook"]
 FENCE = re.compile(r"^(?:<!-- (?P<mark>[^\n]*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -90,6 +91,16 @@ def test_the_guide_to_daemonization_is_true_where_systemd_does_not_run(plain):
 @allow(seconds=180)
 def test_the_production_checklist_is_true(box):
     assert follow(box, "box", "production-checklist") >= 6
+
+
+@allow(seconds=240)
+def test_the_observability_runbook_is_true(box):
+    if not shutil.which("prometheus"):
+        raise Skip("prometheus is not installed")
+    try:
+        assert follow(box, "box", "process/observability-runbook") >= 30
+    finally:
+        box.run("systemctl stop prometheus-of-stem; rm -rf /srv/prometheus", check=False)
 
 
 def test_a_block_that_does_not_do_what_its_mark_says_is_found_out():

@@ -811,7 +811,9 @@ EVERYWHERE("beat: jobs are signed where there is a key, and hold under it alone"
   CHECK(bench.options.signer->verify(job));
 }
 
-TEST_CASE("beat: a routing file decides where a schedule's job goes, and with which priority; a broadcast is refused") {
+TEST_CASE(
+    "beat: a routing file decides where a schedule's job goes, and with which priority; a broadcast is "
+    "refused") {
   Bench<MemoryPlaces> bench;
   bench.options.routing = read_routing("r.yaml", R"(
 queues:
@@ -825,12 +827,16 @@ routes:
     priority_override: 9
   - match: {task: cache.flush}
     target: {type: broadcast, name: caches}
-)", "default").routing;
-  bench.put({bench.entry("a", "every:10s", {{"task", "mail.send"}}), bench.entry("b", "every:10s", {{"task", "cache.flush"}}),
+)",
+                                       "default")
+                              .routing;
+  bench.put({bench.entry("a", "every:10s", {{"task", "mail.send"}}),
+             bench.entry("b", "every:10s", {{"task", "cache.flush"}}),
              bench.entry("c", "every:10s", {{"queue", "reports"}, {"priority", 4}})});
   bench.run_until(*bench.beat(), bench.hands.now + 10s);
   const auto job_in = [&](const std::string& queue) {
-    const auto some = bench.rig.places(bench.hands).broker->fetch({.queues = {queue}, .limit = 9, .lease = 30s, .consumer = "test"});
+    const auto some = bench.rig.places(bench.hands)
+                          .broker->fetch({.queues = {queue}, .limit = 9, .lease = 30s, .consumer = "test"});
     REQUIRE(some.size() == 1);
     return envelope_from_wire(some[0].wire);
   };
