@@ -149,7 +149,7 @@ def rules(checks, source):
 
 
 def promtool(*arguments, **more):
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=120, **more)
+    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=300, **more)
 
 
 # ---- a fleet, and the Prometheus that scrapes it ---------------------------------------------------------------------

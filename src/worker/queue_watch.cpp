@@ -33,11 +33,12 @@ void QueueWatch::look(Broker& broker, const std::vector<std::string>& queues) {
     const auto now = clock_.wall();
     for (const auto& queue : queues) {
       if (found.size() >= most) break;
-      Found one{queue, 0, 0, {}};
+      Found one{queue, 0, 0, 0, {}};
       const auto depth =
           std::find_if(depths.begin(), depths.end(), [&](const auto& each) { return each.queue == queue; });
       if (depth != depths.end()) {
         one.waiting = depth->ready + depth->delayed;
+        one.delayed = depth->delayed;
         one.dead = depth->dead;
         if (depth->oldest_ready)
           one.lag = std::max(Duration::zero(), duration_cast<Duration>(now - *depth->oldest_ready));
@@ -67,6 +68,8 @@ void QueueWatch::measure(MetricSnapshot& snapshot, const MetricPoint::Labels& la
     snapshot.gauge("stem.queue.depth", "",
                    "Jobs that wait in the queue, those that are not due yet included, at the last heartbeat.",
                    all, static_cast<double>(one.waiting));
+    snapshot.gauge("stem.queue.delayed", "", "Jobs of the queue that are not due yet, at the last heartbeat.",
+                   all, static_cast<double>(one.delayed));
     snapshot.gauge("stem.queue.lag", "s",
                    "How long the oldest job that may run has waited, at the last heartbeat.", all,
                    static_cast<double>(one.lag.count()) / 1e6);

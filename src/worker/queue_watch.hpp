@@ -35,7 +35,7 @@ class QueueWatch {
  private:
   struct Found {
     std::string queue;
-    std::int64_t waiting = 0, dead = 0;
+    std::int64_t waiting = 0, delayed = 0, dead = 0;
     Duration lag{};
   };
 
