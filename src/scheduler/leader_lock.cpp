@@ -47,7 +47,8 @@ std::optional<LeaderLock::Holder> LeaderLock::holder_in(Store& store) {
   return holder_of(*entry);
 }
 
-LeaderLock::LeaderLock(std::shared_ptr<Store> store, const Clock& clock, std::string title, Duration period)
+LeaderLock::LeaderLock(std::shared_ptr<Store> store, const Clock& clock, const std::string& title,
+                       Duration period)
     : store_(std::move(store)),
       clock_(clock),
       value_(value_of(title, period, clock.wall())),

@@ -17,7 +17,7 @@ namespace stem {
 class LeaderLock {
  public:
   /// `title` tells people who holds it: `scheduler on host web, pid 12`.
-  LeaderLock(std::shared_ptr<Store> store, const Clock& clock, std::string title, Duration period);
+  LeaderLock(std::shared_ptr<Store> store, const Clock& clock, const std::string& title, Duration period);
 
   /// Takes the lock if it is free, renews it if it is ours and it is time. Returns whether we lead.
   bool hold();

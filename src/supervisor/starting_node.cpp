@@ -42,7 +42,6 @@ StartingNode::StartingNode(const DetachedSettings& settings, const NodeRecords& 
                            const NodeRequest& request, const ActionSettings& action)
     : settings_(settings), records_(records) {
   outcome_.node = request.node;
-  began_ = std::chrono::steady_clock::now();
   try {
     lock_ = records.lock(request.node);
     begin(request, action);

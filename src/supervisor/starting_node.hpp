@@ -38,7 +38,7 @@ class StartingNode {
   const DetachedSettings& settings_;
   const NodeRecords& records_;
   NodeOutcome outcome_;
-  SteadyTime began_;
+  SteadyTime began_ = std::chrono::steady_clock::now();
   Descriptor lock_;
   NodeRecord record_;
   off_t log_size_ = 0;

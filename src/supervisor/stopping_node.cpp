@@ -33,10 +33,9 @@ void end_a_start(const NodeRecords& records, const std::string& node) {
 }  // namespace
 
 StoppingNode::StoppingNode(const NodeRecords& records, const std::string& node,
-                           const ActionSettings& settings) {
+                           const ActionSettings& settings)
+    : patience_(settings.timeout.value_or(stop_patience)) {
   outcome_.node = node;
-  began_ = std::chrono::steady_clock::now();
-  patience_ = settings.timeout.value_or(stop_patience);
   try {
     lock_ = records.lock(node, false);
     if (!lock_) {

@@ -31,7 +31,7 @@ class StoppingNode {
   void took();
 
   NodeOutcome outcome_;
-  SteadyTime began_, deadline_;
+  SteadyTime began_ = std::chrono::steady_clock::now(), deadline_;
   Duration patience_;
   Descriptor lock_;
   std::string pidfile_;

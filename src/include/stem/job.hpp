@@ -29,24 +29,28 @@ struct EnqueueOptions {
   std::map<std::string, std::string> headers{};
 
   std::optional<RetryPolicy> retry{};  ///< when failed attempts are tried again; default: the task's own
-  std::optional<Duration>
-      expires{};  ///< not begun later than this after its earliest start: then it is cancelled
+  /// Not begun later than this after its earliest start: then it is cancelled.
+  std::optional<Duration> expires{};
   std::optional<WallTime> expires_at{};  ///< the same as an instant; wins over `expires`
-  std::optional<Duration>
-      result_ttl{};            ///< how long its record is kept; default: the task's own, else STEM_RESULT_TTL
+  /// How long its record is kept; default: the task's own, else STEM_RESULT_TTL.
+  std::optional<Duration> result_ttl{};
   bool ignore_result = false;  ///< no record is kept of a success; then nobody can wait for it
 
   /// Above 0: at most one job of the key from its earliest start on for this long. Another that is enqueued
   /// meanwhile is not; whoever tries gets the id of the first.
   std::optional<Duration> unique_for{};
-  std::string
-      unique_key{};  ///< within the task; 1 to 128 printable characters; empty = a hash of the arguments
+  /// Within the task; 1 to 128 printable characters; empty = a hash of the arguments.
+  std::string unique_key{};
   UniqueUntil unique_until = UniqueUntil::ended;
 
   /// Enqueued once this job has succeeded, or has failed or was cancelled. Each can read the result:
   /// TaskContext::previous(). They are made, routed and signed together with this job; delays count from
   /// then, too.
+#ifdef __clang__  // which takes a complete Job for `{}`; without it, GCC warns where these are left out
+  std::vector<Job> then, on_failure;
+#else
   std::vector<Job> then{}, on_failure{};
+#endif
 };
 
 /// A job to be enqueued.
