@@ -8,6 +8,7 @@ namespace stem {
 /// first call of postgres_library(), and stays: a process that uses no PostgreSQL does without it, and
 /// without the OpenSSL, Kerberos and LDAP that come with it.
 struct PostgresLibrary {
+// clang-format off
 #define STEM_POSTGRES_FUNCTIONS(X)                                                                          \
   X(PQbackendPID)                                                                                           \
   X(PQclear)                                                                                                \
@@ -18,6 +19,7 @@ struct PostgresLibrary {
                   X(PQresultStatus) X(PQsendPrepare) X(PQsendQuery) X(PQsendQueryPrepared)                  \
                       X(PQserverVersion) X(PQsetErrorVerbosity) X(PQsetNoticeProcessor) X(PQsetnonblocking) \
                           X(PQsocket) X(PQsslAttribute) X(PQsslInUse) X(PQstatus) X(PQtransactionStatus)
+// clang-format on
 #define STEM_DECLARE(name) decltype(&::name) name;
   STEM_POSTGRES_FUNCTIONS(STEM_DECLARE)
 #undef STEM_DECLARE

@@ -11,6 +11,7 @@ namespace stem {
 /// first call of tls_library(), and stay: a process that speaks no TLS does without the milliseconds that
 /// they take to load.
 struct TlsLibrary {
+// clang-format off
 #define STEM_LIBSSL_FUNCTIONS(X)                                                                             \
   X(SSL_CIPHER_get_name)                                                                                     \
   X(SSL_CTX_check_private_key) X(SSL_CTX_ctrl) X(SSL_CTX_free) X(SSL_CTX_get0_certificate)                   \
@@ -31,6 +32,7 @@ struct TlsLibrary {
                       X(X509_VERIFY_PARAM_set1_ip_asc) X(X509_VERIFY_PARAM_set_hostflags) X(X509_free)    \
                           X(X509_get0_notAfter) X(X509_get0_notBefore) X(X509_get_ext_d2i)                \
                               X(X509_get_subject_name) X(X509_verify_cert_error_string)
+// clang-format on
 #define STEM_DECLARE(name) decltype(&::name) name;
   STEM_LIBSSL_FUNCTIONS(STEM_DECLARE)
   STEM_TLS_LIBCRYPTO_FUNCTIONS(STEM_DECLARE)
