@@ -20,7 +20,7 @@ class HubRedis(Redis):
     def __init__(self, directory, network):
         super().__init__(directory)
         self.hub = network["hub"]
-        self.url = f"redis://{hosts_test.BROKER}:{self.port}?timeout=1s"
+        self.url = f"redis://{hosts_test.BROKER}:{self.port}?timeout=2s"
         self.execute = lambda words, timeout: execute(self.hub.inside(words), timeout=timeout)
 
     def words(self):

@@ -45,8 +45,7 @@ def load(trial, fault):
     """`fault(round)`, again and again; then everything must be well."""
     trial.begin()
     for number in trial.under_load():
-        for name in trial.workers:
-            trial.busy(name)
+        trial.backlog()
         fault(number)
         trial.problems += trial.store.contradictions()
     trial.settle()
@@ -125,8 +124,8 @@ def kill_server(context):
 
     def fault(number):
         one = trial.disturb("SIGKILL of the server")
-        trial.store.kill(trial.chance)
-        if not trial.store.is_up():
+        whole = trial.store.kill(trial.chance)
+        if whole:
             trial.sick(says="cannot reach its broker")
             # The last time for so long that all leases end, and that a worker could grow.
             trial.away(LEASE * 2 if number == trial.rounds - 1 else trial.chance.random() * LEASE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from box import execute, wait_until
 
-LEASE = 3  # seconds: what a worker that is gone held is taken over after so long
+LEASE = 4  # seconds: what a worker that is gone held is taken over after so long
 CONCURRENCY = 4
 PASSING = (69, 73, 75)  # statuses of what may be tried again
 MOST_HELD = 1000  # jobs that one worker ever holds (EngineOptions::most_ahead)

@@ -22,7 +22,7 @@ def mistake(what, expects, *sql, afterwards=False):
         trial.begin()
         for _ in trial.under_load():
             one = trial.disturb("nothing that a worker would notice", [], 0)
-            trial.busy(trial.workers[0])
+            trial.backlog()
             if not afterwards:
                 damage(trial)
             trial.recovered(one)

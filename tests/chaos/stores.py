@@ -17,7 +17,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -27,6 +27,7 @@ from box import execute, wait_until
 import postgres_test
 
 STARTS_WITHIN = 60
+TEMPLATE = tempfile.TemporaryDirectory(prefix="stem-chaos-cluster-")
 
 
 def free_port():
@@ -119,10 +120,10 @@ class Redis:
     def __init__(self, directory, data=None, fsync="always"):
         self.directory, self.data = Path(directory), Path(data or directory)
         self.fsync, self.port, self.process = fsync, free_port(), None
-        self.url = f"redis://127.0.0.1:{self.port}?timeout=1s"
+        self.url = f"redis://127.0.0.1:{self.port}?timeout=2s"
 
     def proxied(self, port):
-        self.url = f"redis://127.0.0.1:{port}?timeout=1s"
+        self.url = f"redis://127.0.0.1:{port}?timeout=2s"
 
     def run(self, *words, check=True):
         ran = self.execute(["redis-cli", "--raw", "-p", str(self.port), *words], timeout=30)
@@ -146,8 +147,10 @@ class Redis:
         wait_until(answers, STARTS_WITHIN, "Redis answers", interval=0.05)
 
     def kill(self, _chance=None):
+        """True: it does not come back by itself."""
         self.process.kill()
         self.process.wait()
+        return True
 
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
@@ -220,10 +223,23 @@ class Postgres(postgres_test.Server):
         self.proxied(self.port)
 
     def proxied(self, port):
-        self.url = f"postgresql://app:{postgres_test.PASSWORD}@127.0.0.1:{port}/jobs?timeout=1s&connect_timeout=2"
+        self.url = f"postgresql://app:{postgres_test.PASSWORD}@127.0.0.1:{port}/jobs?timeout=2s&connect_timeout=2"
 
     def is_up(self):
         return self.process.poll() is None and execute([self.program("pg_isready"), "-q", "-h", self.directory, "-p", str(self.port)]).rc == 0
+
+    def run(self, name, *arguments):
+        # A cluster takes seconds to make, and is the same each time.
+        if name == "initdb":
+            if not os.path.exists(TEMPLATE.name + "/data"):
+                os.chmod(TEMPLATE.name, 0o755)
+                cluster = TEMPLATE.name + "/data"
+                if self.as_owner:
+                    os.chown(TEMPLATE.name, self.as_owner["user"], self.as_owner["group"])
+                super().run(name, *(cluster if word == self.data else word for word in arguments))
+            subprocess.run(["cp", "-a", TEMPLATE.name + "/data", self.data], check=True)
+        else:
+            super().run(name, *arguments)
 
     def start(self):
         if self.process is None or self.process.poll() is not None:
@@ -241,16 +257,17 @@ class Postgres(postgres_test.Server):
                 pass
 
     def kill(self, chance=None):
-        """All of it; or one backend, after which PostgreSQL throws out all clients and recovers by itself."""
+        """All of it; or one backend, after which PostgreSQL throws out all clients and recovers by itself: False."""
         if chance is None or chance.random() < 0.7:
-            return self.stop(signal.SIGKILL)
+            self.stop(signal.SIGKILL)
+            return True
         backends = self.psql("SELECT pid FROM pg_stat_activity WHERE usename = 'app'").split()
         if backends:
             try:
                 os.kill(int(chance.choice(backends)), signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        return None
+        return False
 
     def freeze(self):
         self.signal_all(signal.SIGSTOP)
@@ -261,7 +278,10 @@ class Postgres(postgres_test.Server):
     def close(self):
         if self.process and self.process.poll() is None:
             self.thaw()
-            self.stop(signal.SIGKILL)
+            try:
+                self.stop(signal.SIGQUIT)  # at once, but with its shared memory tidied up
+            except subprocess.TimeoutExpired:
+                self.stop(signal.SIGKILL)
 
     def psql(self, sql):
         ran = execute([self.program("psql"), "-X", "-q", "-A", "-t", "-h", self.directory, "-p", str(self.port), "-U", "owner", "-d", "jobs", "-c", sql],
