@@ -11,7 +11,7 @@ from pathlib import Path
 from checks import Checks
 
 # Each room may include itself and those before it.
-ROOMS = ["core", "storage", "worker", "scheduler", "service", "supervisor", "diagnosis", "cli"]
+ROOMS = ["core", "telemetry", "storage", "worker", "scheduler", "service", "supervisor", "diagnosis", "cli"]
 
 # The room that implements a public header. A header may include those of its own room and of earlier ones.
 PUBLIC = {
@@ -29,7 +29,8 @@ LIBRARIES = {
     "sdbus-c++/": {"supervisor"},
     "sqlite3.h": {"storage"},
     "yaml-cpp/": {"worker", "cli"},
-    "dlfcn.h": {"core", "storage", "worker", "service", "cli"},
+    "dlfcn.h": {"core", "telemetry", "storage", "worker", "service", "cli"},
+    "curl/": {"telemetry"},
     "prometheus/": {"service"},
     "curses.h": {"cli"},
     "openssl/": {"core", "storage"},

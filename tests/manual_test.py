@@ -113,7 +113,7 @@ def variables(page):
     """Of VARIABLES in stem.env(5): [(name, default)], in the page's order."""
     text = rendered(page.path)
     section = re.search(r"^VARIABLES\n(.*?)^(?=\S)", text, re.M | re.S).group(1)
-    items = re.split(r"^ {5}(STEMD?_[A-Z_]+)$", section, flags=re.M)[1:]
+    items = re.split(r"^ {5}((?:STEMD?|OTEL)_[A-Z_]+)$", section, flags=re.M)[1:]
     for name, body in zip(items[::2], items[1::2]):
         default = re.search(r"Default: (.*?)\.?\s*$", body, re.M)
         yield name, default.group(1) if default else "?"

@@ -1,4 +1,5 @@
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -7,6 +8,7 @@
 #include "cli/commands.hpp"
 #include "cli/result_view.hpp"
 #include "core/json_depth.hpp"
+#include "core/trace_context.hpp"
 
 namespace stem::cli {
 namespace {
@@ -36,8 +38,18 @@ Json parse_args(const std::string& text, const std::string& where) {
   throw Error(Exit::data, where + " is not a JSON object; write for example {\"path\": \"/etc/fstab\"}");
 }
 
+/// The trace that this command is a part of, as its caller says: OpenTelemetry's "Environment Variables as
+/// Context Propagation Carriers". One that is malformed is none.
+void continue_trace(EnqueueOptions& job) {
+  const auto of = [](const char* name) { return std::string(std::getenv(name) ? std::getenv(name) : ""); };
+  job.headers[traceparent_header] = of("TRACEPARENT");
+  job.headers[tracestate_header] = of("TRACESTATE");
+  put_trace_context(job.headers, trace_context_of(job.headers));
+}
+
 EnqueueOptions job_options(const Options& options) {
   EnqueueOptions job;
+  continue_trace(job);
   job.id = options.id;
   job.queue = options.queue;
   job.priority = options.priority;

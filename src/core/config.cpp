@@ -9,6 +9,7 @@
 #include "core/nearest.hpp"
 #include "core/redaction.hpp"
 #include "core/signing_key_list.hpp"
+#include "core/telemetry_config.hpp"
 
 namespace stem {
 namespace {
@@ -245,6 +246,54 @@ constexpr Key keys[] = {
        const auto word = one_of(v, {"true", "1", "yes", "false", "0", "no"});
        c.tls.allow_insecure = word == "true" || word == "1" || word == "yes";
      }},
+    {{"STEM_METRIC_EXPORTERS", "",
+      "Where metrics go besides: a list of otlp, otlp:URL, prometheus and console."},
+     nullptr},
+    {{"STEM_OTLP_ENDPOINT", "",
+      "Address of an OpenTelemetry collector, http://HOST:4318; as OTEL_EXPORTER_OTLP_ENDPOINT, over which "
+      "it wins."},
+     nullptr},
+    // Read by telemetry_config(), which does not take one at a time.
+    {{"OTEL_SDK_DISABLED", "false", "true: nothing is told to a collector."}, nullptr},
+    {{"OTEL_EXPORTER_OTLP_ENDPOINT", "",
+      "Address of an OpenTelemetry collector; /v1/traces and /v1/metrics are appended."},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", "Address for spans, as it is."}, nullptr},
+    {{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "", "Address for metrics, as it is."}, nullptr},
+    {{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/json",
+      "Stem speaks http/json; another value is told of, and ignored."},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_HEADERS", "",
+      "Headers of each request, NAME=VALUE separated by commas, percent-encoded.", true},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_TIMEOUT", "10000", "How long a request may take, in milliseconds; 0 = a minute."},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_COMPRESSION", "none", "gzip or none."}, nullptr},
+    {{"OTEL_EXPORTER_OTLP_CERTIFICATE", "the system's authorities",
+      "PEM file of the authorities that the collector's certificate must come from."},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "",
+      "PEM file of the certificate that is shown to the collector."},
+     nullptr},
+    {{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "", "PEM file of its key."}, nullptr},
+    {{"OTEL_TRACES_EXPORTER", "otlp if there is an address", "otlp or none."}, nullptr},
+    {{"OTEL_METRICS_EXPORTER", "otlp if there is an address",
+      "otlp or none; STEM_METRIC_EXPORTERS wins over it."},
+     nullptr},
+    {{"OTEL_TRACES_SAMPLER", "parentbased_always_on",
+      "Which traces are told of: always_on, always_off, traceidratio, or one of them after parentbased_."},
+     nullptr},
+    {{"OTEL_TRACES_SAMPLER_ARG", "1.0", "Share of the traces that traceidratio takes, 0 to 1."}, nullptr},
+    {{"OTEL_SERVICE_NAME", "the namespace", "Name of the service in what the collector gets."}, nullptr},
+    {{"OTEL_RESOURCE_ATTRIBUTES", "", "Further attributes, NAME=VALUE separated by commas, percent-encoded."},
+     nullptr},
+    {{"OTEL_BSP_MAX_QUEUE_SIZE", "2048",
+      "Spans that wait to be sent; those beyond are dropped, and counted."},
+     nullptr},
+    {{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans of one request."}, nullptr},
+    {{"OTEL_BSP_SCHEDULE_DELAY", "5000", "How long spans gather before they are sent, in milliseconds."},
+     nullptr},
+    {{"OTEL_METRIC_EXPORT_INTERVAL", "60000", "How often metrics are sent, in milliseconds."}, nullptr},
     {{"STEM_SCHEDULE_STORE_URL", "the broker's", "Where schedules are kept."},
      [](Config& c, const std::string& v) { c.schedule_store_url = v; }},
     {{"STEM_SCHEDULE_FILE", "",
@@ -281,7 +330,11 @@ constexpr Key keys[] = {
     {{"STEM_WORKER_HOST", "", "Set for the program of STEM_WORKER_COMMAND: the name of the host."}, nullptr},
 };
 
-/// Each address may hold a password; other secrets say so in their row.
+bool is_address(std::string_view name) {
+  return name.ends_with("_URL") || name.ends_with("_ENDPOINT");
+}
+
+/// Each _URL may hold a password; other secrets say so in their row.
 bool is_secret(const Setting& setting) {
   return setting.secret || setting.name.ends_with("_URL");
 }
@@ -302,6 +355,7 @@ Config Config::from(const Environment& environment) {
       throw Error(Exit::config, std::string(setting.name) + shown + ": must be " + accepted.what());
     }
   }
+  config.telemetry = telemetry_config(environment);
   config.retry.validate();
   config.signing.validate();
   config.tls.validate();
@@ -321,8 +375,8 @@ std::string Setting::credential() const {
 }
 
 std::string Setting::shown(std::string_view value) const {
-  if (name.ends_with("_URL")) return redacted_url(value);
-  return is_secret(*this) && !value.empty() ? "***" : printable(value);
+  if (is_address(name)) return redacted_url(value);
+  return is_secret(*this) && !value.empty() ? "***" : redacted(printable(value));
 }
 
 bool Setting::hides(std::string_view value) const {

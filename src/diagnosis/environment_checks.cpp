@@ -3,9 +3,11 @@
 
 #include <sys/stat.h>
 
+#include "core/redaction.hpp"
 #include "diagnosis/check.hpp"
 #include "diagnosis/subject.hpp"
 #include "service/env_file.hpp"
+#include "telemetry/curl_library.hpp"
 
 namespace stem {
 namespace {
@@ -46,6 +48,30 @@ Finding unknown(const Subject& s) {
   return all;
 }
 
+/// What is told to an OpenTelemetry collector. Whether one answers is no concern of the worker's.
+Finding telemetry(const Subject& s) {
+  if (!s.config) return Finding::skip("the settings cannot be read");
+  const auto& config = s.config->telemetry;
+  auto all = Finding::ok("");
+  for (const auto& warning : config.warnings)
+    all.add(Finding::warning(warning,
+                             "correct the variable, or remove it; `man stem.env` lists what each accepts"));
+  const auto way = [&](const char* what, const std::string& url) {
+    if (!url.empty()) all.add(Finding::ok(std::string(what).append(" go to ").append(redacted_url(url))));
+  };
+  way("spans", config.traces_url);
+  way("metrics", config.metrics_url);
+  if (all.text.empty()) return Finding::ok("nothing is told to an OpenTelemetry collector");
+  if (!config.traces_url.empty() || !config.metrics_url.empty()) {
+    try {
+      curl_library();
+    } catch (const Error& error) {
+      all.add(Finding::warning(error.what(), "apt-get install libcurl4"));
+    }
+  }
+  return all;
+}
+
 /// Files that are newer than the process that should have read them.
 Finding stale(const Subject& s) {
   if (!s.running() || !s.health.since) return Finding::skip("the worker does not run");
@@ -65,9 +91,8 @@ Finding stale(const Subject& s) {
 }
 
 constexpr Check checks[] = {
-    {"environment-files", section, files},
-    {"settings", section, values},
-    {"unknown-variables", section, unknown},
+    {"environment-files", section, files},   {"settings", section, values},
+    {"unknown-variables", section, unknown}, {"telemetry", section, telemetry},
     {"stale-settings", section, stale},
 };
 

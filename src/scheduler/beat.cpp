@@ -51,7 +51,9 @@ BeatOptions Beat::options() const {
 
 void Beat::configure(const BeatOptions& options) {
   const std::lock_guard lock(mutex_);
+  auto tracer = options_.tracer;
   options_ = options;
+  options_.tracer = std::move(tracer);
 }
 
 std::string Beat::next_up() const {
@@ -236,12 +238,18 @@ bool Beat::fire(WallTime now) {
   }
   if (firings.empty()) return false;
   const auto begun = clock_.steady();
+  const auto tell = [&](const std::string& error) {
+    for (auto& firing : firings)
+      for (auto& span : firing.spans) end_enqueue(options.tracer.get(), std::move(span), error);
+  };
   try {
     if (!publish(firings, now)) return true;  // led by another, or edited: the next turn tells
     count(firings, now, duration_cast<Duration>(clock_.steady() - begun));
-  } catch (...) {
+    tell({});
+  } catch (const std::exception& error) {
     for (const auto& one : firings)
       if (!one.jobs.empty()) series_.of(one.item->first).failed += one.jobs.size();
+    tell(error.what());
     start_over();
     throw;
   }
@@ -320,7 +328,9 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
                                       "; a schedule enqueues into a queue");
       job.queue = to.name;
       job.priority = to.priority;
+      auto span = trace_enqueue(options.tracer.get(), job);
       if (options.signer) options.signer->sign(job);
+      if (span) firing.spans.push_back(std::move(span));
       firing.jobs.push_back(std::move(job));
       firing.drifts.push_back(now - entry.due(slot));
       run.last_slot = slot;

@@ -12,6 +12,7 @@
 #include "scheduler/leader_lock.hpp"
 #include "scheduler/schedule_book.hpp"
 #include "scheduler/schedule_series.hpp"
+#include "telemetry/enqueue_span.hpp"
 
 namespace stem {
 
@@ -26,6 +27,7 @@ struct BeatOptions {
   int default_max_retries = 3;
   Routing routing{};                      ///< where the jobs of a schedule go, beyond what it says itself
   std::optional<PayloadSigner> signer{};  ///< signs every job, if there is one
+  std::shared_ptr<Tracer> tracer{};       ///< null = nothing is told to a collector; stays
 };
 
 /// Publishes what is due. One thread turns it; the counters may be read by any.
@@ -45,7 +47,7 @@ class Beat {
   Duration turn();
   /// Gives up the lead.
   void resign() { lock_.release(); }
-  /// What the options say from now on; the lock's period and the title stay.
+  /// What the options say from now on; the lock's period, the title and the tracer stay.
   void configure(const BeatOptions& options);
 
   /// The key, and the version of its value that is known: a change of it is a reason to turn.
@@ -83,6 +85,7 @@ class Beat {
     std::vector<Envelope> jobs;
     bool missed = false;
     std::vector<Duration> drifts{};  // of the jobs
+    std::vector<EnqueueSpan> spans{};
   };
 
   void lead();

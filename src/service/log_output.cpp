@@ -22,6 +22,7 @@
 #include "core/log_event.hpp"
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
+#include "core/trace_scope.hpp"
 
 namespace stem {
 namespace {
@@ -177,6 +178,10 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
       add("STEM_QUEUE=" + scope->queue);
       add("STEM_ATTEMPT=" + std::to_string(scope->attempt));
     }
+    if (const auto* trace = TraceScope::current()) {
+      add("TRACE_ID=" + to_hex(trace->context().trace));
+      add("SPAN_ID=" + to_hex(trace->context().span));
+    }
     if (const auto* identity = LogEvent::current()) add("MESSAGE_ID=" + std::string(identity));
     if (!entry.source.empty()) {
       add("CODE_FILE=" + std::string(entry.source.filename));
@@ -193,7 +198,7 @@ class JournalSink : public spdlog::sinks::base_sink<std::mutex> {
 
   void add(std::string field) { fields_[count_++] = std::move(field); }
 
-  static constexpr int most = 12;
+  static constexpr int most = 14;
   const std::string node_;
   std::string fields_[most];
   int count_ = 0;

@@ -22,10 +22,10 @@ struct LogSettings {
 };
 
 /// Where spdlog's default logger writes. To journald as native fields (MESSAGE PRIORITY SYSLOG_IDENTIFIER
-/// STEM_NODE, of a job STEM_TASK_ID STEM_TASK STEM_QUEUE STEM_ATTEMPT, of a LogEvent MESSAGE_ID), else one
-/// readable line an entry: `2025-01-02 03:04:05.678 info  web-1 [task id] message`. What cannot be written (a
-/// full disk) is lost; the worker goes on. Logging is thread-safe; construction, reopen() and the end are the
-/// main thread's.
+/// STEM_NODE, of a job STEM_TASK_ID STEM_TASK STEM_QUEUE STEM_ATTEMPT, in a trace TRACE_ID SPAN_ID, of a
+/// LogEvent MESSAGE_ID), else one readable line an entry: `2025-01-02 03:04:05.678 info  web-1 [task id]
+/// message`. What cannot be written (a full disk) is lost; the worker goes on. Logging is thread-safe;
+/// construction, reopen() and the end are the main thread's.
 class LogOutput {
  public:
   /// Replaces the default logger. Throws Error: 73 or 77 the file cannot be opened (mode 0640, never through

@@ -14,6 +14,7 @@
 #include "core/log_event.hpp"
 #include "service/prometheus_page.hpp"
 #include "service/start_text.hpp"
+#include "service/telemetry.hpp"
 
 namespace stem {
 namespace {
@@ -69,6 +70,7 @@ int MainLoop::run(Workload& workload) {
     ~Ended() { server.reset(); }
   } ended{metrics_};
   if (metrics_) serve_metrics();
+  const MetricsTelling telling(workload.tracer(), [this] { return snapshot(); });
   watch(workload.event_fd(), [](sd_event_source*, int, std::uint32_t, void* self) {
     return static_cast<MainLoop*>(self)->guard(&MainLoop::take_event);
   });
@@ -323,6 +325,7 @@ MetricSnapshot MainLoop::snapshot() const {
                      labels, feed_.pings());
   }
   if (workload_) workload_->measure(snapshot);
+  if (const auto tracer = workload_ ? workload_->tracer() : nullptr) measure_telemetry(*tracer, snapshot);
   snapshot.gauge("stem.build_info", "", "Always 1; the version of Stem is a label.", {{"version", version}},
                  1);
   return snapshot;

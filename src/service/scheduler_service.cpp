@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "service/telemetry.hpp"
 #include "storage/tls_warnings.hpp"
 
 namespace stem {
@@ -22,7 +23,9 @@ SchedulerService::SchedulerService(const Config& config, ServiceOutputs outputs,
         "jobs and schedules are kept in two systems: what is remembered of a run follows its job, not in one "
         "commit with it; "
         "unset STEM_SCHEDULE_STORE_URL to have both in one");
-  scheduler_ = std::make_unique<Scheduler>(beat_options(config, config.node), std::move(places));
+  auto options = beat_options(config, config.node);
+  options.tracer = tracer_ = start_telemetry(config);
+  scheduler_ = std::make_unique<Scheduler>(std::move(options), std::move(places));
   for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
 }
 
@@ -99,10 +102,11 @@ void SchedulerService::reload() {
   scheduler_->configure(beat_options(fresh, config_.node));
   if (fresh.broker_url != config_.broker_url || fresh.result_backend_url != config_.result_backend_url ||
       fresh.schedule_store_url != config_.schedule_store_url ||
-      fresh.scheduler_lock_period != config_.scheduler_lock_period || fresh.tls != config_.tls)
+      fresh.scheduler_lock_period != config_.scheduler_lock_period || fresh.tls != config_.tls ||
+      fresh.telemetry != config_.telemetry)
     spdlog::warn(
-        "broker, result backend, schedule store, the lock's period and STEM_TLS_* change at the next restart "
-        "only");
+        "broker, result backend, schedule store, the lock's period, OTEL_* and STEM_TLS_* change at the next "
+        "restart only");
   config_.log_level = fresh.log_level;
 }
 

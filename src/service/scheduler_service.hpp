@@ -21,6 +21,7 @@ class SchedulerService : public Workload {
   void clear_event() override;
   Vitals vitals() const override;
   void measure(MetricSnapshot& snapshot) const override;
+  std::shared_ptr<Tracer> tracer() const override { return tracer_; }
   std::optional<int> finished() const override;
   /// All modes are the same: there is nothing to drain.
   void stop(StopMode mode) override;
@@ -33,6 +34,7 @@ class SchedulerService : public Workload {
   Config config_;
   ServiceOutputs outputs_;
   std::function<Config()> reread_;
+  std::shared_ptr<Tracer> tracer_;
   std::unique_ptr<Scheduler> scheduler_;
   bool stopping_ = false;
 };

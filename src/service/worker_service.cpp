@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "service/telemetry.hpp"
 #include "storage/tls_warnings.hpp"
 
 namespace stem {
@@ -19,12 +20,13 @@ std::string grouped(std::uint64_t number) {
   return digits;
 }
 
-EngineOptions options_of(const Config& config, const std::optional<std::optional<PayloadSigner>>& signer) {
-  if (!signer) return engine_options(config);
-  auto unsigned_config = config;
-  unsigned_config.signing = {};  // the keys of the environment need not make sense, then
-  auto options = engine_options(unsigned_config);
-  options.signer = *signer;
+EngineOptions options_of(const Config& config, const std::optional<std::optional<PayloadSigner>>& signer,
+                         std::shared_ptr<Tracer> tracer) {
+  auto own = config;
+  if (signer) own.signing = {};  // the keys of the environment need not make sense, then
+  auto options = engine_options(own);
+  if (signer) options.signer = *signer;
+  options.tracer = std::move(tracer);
   return options;
 }
 
@@ -42,7 +44,8 @@ WorkerService::WorkerService(const Config& config, const Registry& tasks, Servic
     : config_(config),
       outputs_(outputs),
       reread_(std::move(reread)),
-      engine_(std::make_unique<Engine>(options_of(config, signer), tasks, open_storage(config),
+      tracer_(start_telemetry(config)),
+      engine_(std::make_unique<Engine>(options_of(config, signer, tracer_), tasks, open_storage(config),
                                        Clock::system(), forks)) {
   if (auto* children = engine_->children()) children->renew(config.log_level);
   for (const auto& warning : tls_warnings(config.tls)) spdlog::warn("{}", warning);
@@ -55,6 +58,8 @@ WorkerService::~WorkerService() {
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   if (engine_->idle()) return;
   handlers_left_behind = true;
+  // The engine keeps it, and nobody will end it.
+  if (tracer_) tracer_->exporter().finish(Tracer::last_words);
   (void)engine_.release();
 }
 
@@ -145,13 +150,12 @@ void WorkerService::reload() {
                             fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
       options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps ||
-      fresh.signing != config_.signing || fresh.pool != config_.pool ||
+      fresh.signing != config_.signing || fresh.telemetry != config_.telemetry || fresh.pool != config_.pool ||
       fresh.max_tasks_per_child != config_.max_tasks_per_child ||
       fresh.max_memory_per_child != config_.max_memory_per_child)
     spdlog::warn(
-        "broker, stores, STEM_TLS_*, namespace, heartbeat, task modules, concurrency, the pool and signing "
-        "keys "
-        "change at the next restart only");
+        "broker, stores, STEM_TLS_*, OTEL_*, namespace, heartbeat, task modules, concurrency, the pool and "
+        "signing keys change at the next restart only");
   config_.log_level = fresh.log_level;
   config_.queues = fresh.queues;
   config_.broadcasts = fresh.broadcasts;

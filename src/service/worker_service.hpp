@@ -26,6 +26,7 @@ class WorkerService : public Workload {
   void clear_event() override;
   Vitals vitals() const override;
   void measure(MetricSnapshot& snapshot) const override;
+  std::shared_ptr<Tracer> tracer() const override { return tracer_; }
   std::optional<int> finished() const override;
   std::optional<StopMode> told_to_stop() const override { return engine_->told_to_end(); }
   void stop(StopMode mode) override;
@@ -43,6 +44,7 @@ class WorkerService : public Workload {
   Config config_;
   ServiceOutputs outputs_;
   std::function<Config()> reread_;
+  std::shared_ptr<Tracer> tracer_;
   std::unique_ptr<Engine> engine_;
   bool stopping_ = false;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <stem/error.hpp>
 #include <stem/json.hpp>
@@ -12,6 +13,8 @@
 #include "core/stop_mode.hpp"
 
 namespace stem {
+
+class Tracer;
 
 /// What a workload says of itself, at one instant. Read by STATUS=, the watchdog, the control socket and,
 /// later, the metrics; written by nobody but the workload.
@@ -49,6 +52,8 @@ class Workload {
   virtual Vitals vitals() const = 0;
   /// Adds what the workload can say of itself in figures. Thread-safe, from start() on.
   virtual void measure(MetricSnapshot&) const {}
+  /// What tells a collector of it; null if nothing does.
+  virtual std::shared_ptr<Tracer> tracer() const { return nullptr; }
   /// Set once the workload has ended, with the exit status of the service. Asked or unasked.
   virtual std::optional<int> finished() const = 0;
 

@@ -11,6 +11,7 @@
 
 #include "core/json_depth.hpp"
 #include "core/log_scope.hpp"
+#include "core/trace_scope.hpp"
 #include "worker/attempts.hpp"
 #include "worker/handler_failure.hpp"
 
@@ -52,6 +53,9 @@ class ChildContext final : public TaskContext {
     if (const auto previous = fields.text(); !previous.empty()) previous_ = result_from_wire(previous);
     const auto members = fields.number();
     for (std::int64_t i = 0; i < members; ++i) chord_results_.push_back(Json::from_cbor(fields.text()));
+    trace_ = parse_traceparent(fields.text());
+    const auto state = fields.text();
+    if (trace_) trace_->state = state;
   }
 
   const std::string& id() const override { return envelope_.id; }
@@ -82,6 +86,13 @@ class ChildContext final : public TaskContext {
     return ordered_ || (soft_deadline_ && std::chrono::steady_clock::now() >= *soft_deadline_);
   }
 
+  std::map<std::string, std::string> trace_headers() const override {
+    std::map<std::string, std::string> headers;
+    put_trace_context(headers, trace_);
+    return headers;
+  }
+  const std::optional<TraceContext>& trace() const { return trace_; }
+
   void task_is(const Registry::Task& task) { max_retries_ = allowed_retries(envelope_, task.options); }
   bool ignore_result = false;
 
@@ -96,6 +107,7 @@ class ChildContext final : public TaskContext {
   std::optional<SteadyTime> soft_deadline_;
   std::optional<Result> previous_;
   std::vector<Json> chord_results_;
+  std::optional<TraceContext> trace_;
   SteadyTime next_progress_{}, next_heartbeat_{};
 };
 
@@ -131,6 +143,8 @@ ChildFrame run(const ChildFrame& frame, const Registry& tasks, ChildChannel& cha
     if (!task) throw Error(Exit::software, "the pool's child does not know the task " + context.task());
     context.task_is(*task);
     const LogScope scope(context.id(), context.task(), context.queue(), context.attempt());
+    std::optional<TraceScope> traced;
+    if (context.trace()) traced.emplace(*context.trace());
     return answer_frame(task->handler(context), context.ignore_result);
   } catch (...) {
     const auto failure = failure_now();
@@ -156,6 +170,8 @@ ChildFrame job_frame(const LeasedJob& job, std::optional<Duration> soft) {
     Json::to_cbor(result, bytes);
     fields.text(bytes);
   }
+  fields.text(job.trace ? to_traceparent(job.trace->execute) : std::string());
+  fields.text(job.trace ? job.trace->execute.state : std::string());
   return {Kind::job, fields.take()};
 }
 

@@ -5,6 +5,7 @@
 #include "core/id.hpp"
 #include "core/json_depth.hpp"
 #include "core/name.hpp"
+#include "core/trace_scope.hpp"
 #include "core/unique_key.hpp"
 #include "core/wishes.hpp"
 #include "worker/attempts.hpp"
@@ -69,6 +70,8 @@ void Stem::Connections::prepare() {
   if (!routing) routing = routing_of(config).routing;
   if (!signer_made) signer = PayloadSigner::maybe(config);
   signer_made = true;
+  if (!tracer_made) tracer = Tracer::shared(config.telemetry, {config.name_space, config.node});
+  tracer_made = true;
 }
 
 Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart part,
@@ -105,6 +108,12 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
   posting.to = routing->destination(job.task, envelope.headers, options.queue, options.priority);
   envelope.queue = posting.to.name;
   envelope.priority = posting.to.priority;
+
+  // What follows the job travels with the same context; all of it is signed with that.
+  posting.span = trace_enqueue(tracer.get(), envelope);
+  const auto context = trace_context_of(envelope.headers);
+  std::optional<TraceScope> traced;
+  if (context) traced.emplace(*context, true);
 
   if (depth > longest_chain)
     refuse(job, "more than " + std::to_string(longest_chain) + " jobs would follow one another");

@@ -7,7 +7,9 @@
 
 #include "core/canvas_part.hpp"
 #include "core/routing.hpp"
+#include "core/trace_scope.hpp"
 #include "storage/open.hpp"
+#include "telemetry/enqueue_span.hpp"
 #include "worker/canvas_state.hpp"
 
 namespace stem {
@@ -17,7 +19,7 @@ struct Stem::Connections {
   Config config;
   Storage storage;
   std::optional<PayloadSigner> signer{};
-  bool signer_made = false;
+  bool signer_made = false, tracer_made = false;
   std::optional<Routing> routing{};
   std::mutex preparing{};
 
@@ -27,6 +29,7 @@ struct Stem::Connections {
   };
   std::map<std::string, Uniqueness> unique_tasks{};  ///< of know()
   const pid_t process = getpid();                    ///< whose they are
+  std::shared_ptr<Tracer> tracer{};                  ///< null = nothing is told to a collector
 
   /// For the first job: who only reads results does without OpenSSL and the routing file.
   void prepare();
@@ -38,6 +41,7 @@ struct Stem::Connections {
     std::vector<StoreWrite> records{};  ///< of jobs that are to follow
     std::optional<Uniqueness> unique{};
     std::string unique_key{};  ///< in the store; empty = it is not unique
+    EnqueueSpan span{};        ///< null where none is recorded
   };
 
   /// What a chain's link is, besides.
@@ -52,6 +56,24 @@ struct Stem::Connections {
                  std::size_t depth = 0);
   /// The record of a job that waits for others.
   static StoreWrite waiting(const Envelope& job, const std::string& for_whom, Duration ttl);
+
+  /// Makes and publishes a canvas in `work`; all its jobs travel with the context of one span.
+  template <class Work>
+  auto in_one_trace(const char* kind, const std::string& id, std::size_t jobs, Work work) {
+    prepare();
+    std::optional<TraceContext> context;
+    auto span = trace_canvas(tracer.get(), kind, id, jobs, context);
+    std::optional<TraceScope> traced;
+    if (context) traced.emplace(*context, true);
+    try {
+      auto made = work();
+      end_enqueue(tracer.get(), std::move(span));
+      return made;
+    } catch (const std::exception& error) {
+      end_enqueue(tracer.get(), std::move(span), error.what());
+      throw;
+    }
+  }
 
   /// What a group is made of, but for its callback.
   struct Members {

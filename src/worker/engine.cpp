@@ -45,7 +45,9 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
               {*storage_.results, clock_, options_.name_space},
               {},
               {},
-              [this] { wake_.set(); }},
+              [this] { wake_.set(); },
+              options_.tracer.get(),
+              options_.name_space},
       children_(forks ? std::make_unique<ChildPool>(
                             *forks,
                             ChildPool::Rules{options_.max_tasks_per_child, options_.max_memory_per_child},

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "telemetry/tracer.hpp"
 #include "worker/attempts.hpp"
 
 namespace stem {
@@ -25,6 +26,7 @@ struct EngineOptions {
   Duration soft_time_limit{}, hard_time_limit{};
   AttemptRules rules;
   std::optional<PayloadSigner> signer;  ///< where jobs have to be signed
+  std::shared_ptr<Tracer> tracer{};     ///< null = nothing is told to a collector
 };
 
 /// How many handlers run at once: what `config` says, or one a processor.

@@ -8,6 +8,7 @@
 #include "core/log_scope.hpp"
 #include "core/name.hpp"
 #include "core/signing_text.hpp"
+#include "core/trace_scope.hpp"
 #include "core/wishes.hpp"
 #include "worker/handler_failure.hpp"
 #include "worker/job_context.hpp"
@@ -18,6 +19,20 @@ namespace {
 std::optional<Duration> limit(const std::optional<Duration>& own, Duration fallback) {
   const auto length = own.value_or(fallback);
   return length > Duration::zero() ? std::optional(length) : std::nullopt;
+}
+
+/// What a span says of an outcome that is not what was hoped for.
+std::optional<Failure> failure_of(const Outcome& outcome) {
+  if (const auto* retry = std::get_if<Retry>(&outcome)) return Failure{"retry", retry->reason};
+  if (const auto* dead = std::get_if<Dead>(&outcome)) return Failure{"dead", dead->reason, false};
+  return std::nullopt;
+}
+
+const char* state_of(const Disposition& disposition, LeasedJob::Unrun unrun) {
+  if (unrun == LeasedJob::Unrun::expired) return "cancelled";
+  if (std::holds_alternative<RetryAt>(disposition)) return "retried";
+  if (std::holds_alternative<DeadLetter>(disposition)) return "failed";
+  return std::holds_alternative<Release>(disposition) ? "put-back" : "succeeded";
 }
 
 }  // namespace
@@ -32,6 +47,7 @@ void Executor::prepare() {
 }
 
 void Executor::run(LeasedJob& job) {
+  failure_.reset();
   auto settlement = attempt(job);
   if (job.stage == LeasedJob::Stage::abandoned) return;
   if (job.task)
@@ -39,7 +55,9 @@ void Executor::run(LeasedJob& job) {
                  job.canvas || job.unrun == LeasedJob::Unrun::expired);
   job.settlement = std::move(settlement);
   // If the broker thread was first, it has settled the job and will not look at ours.
-  if (job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished)) {
+  const bool ended = job.advance(LeasedJob::Stage::running, LeasedJob::Stage::finished);
+  if (job.trace) tell(job, ended);
+  if (ended) {
     // Large arguments go here, on one of many threads, not on the broker thread. The name stays: it may be
     // read there.
     job.envelope.args = job.envelope.meta = nullptr;
@@ -47,6 +65,20 @@ void Executor::run(LeasedJob& job) {
   } else {
     job.advance(LeasedJob::Stage::queued, LeasedJob::Stage::finished);
   }
+}
+
+/// `ended`: a handler was called, and its outcome counts.
+void Executor::tell(const LeasedJob& job, bool ended) const {
+  // What waits for its turn, or was run before, is no step of its trace.
+  if (job.unrun == LeasedJob::Unrun::limited || job.unrun == LeasedJob::Unrun::repeated) return;
+  const bool handled = ended || job.stage == LeasedJob::Stage::queued;
+  if (!handled) return;
+  auto failure = failure_;
+  if (!failure)
+    if (const auto* dead = std::get_if<DeadLetter>(&job.settlement->disposition))
+      failure = Failure{dead->reason, dead->meta.value("error", "")};
+  end_job_trace(shared_.tracer, job, shared_.rules, shared_.name_space,
+                state_of(job.settlement->disposition, job.unrun), failure, shared_.clock.wall());
 }
 
 Settlement Executor::attempt(LeasedJob& job) {
@@ -78,6 +110,7 @@ Settlement Executor::attempt(LeasedJob& job) {
     return settle_forged(job.delivery, job.envelope.name, *fault, now(), rules);
   }
   if (canvas) job.canvas = std::make_unique<const CanvasPart>(std::move(*canvas));
+  job.trace = begin_job_trace(shared_.tracer, job.envelope.headers);
   job.task = shared_.tasks.find(job.envelope.name);
   if (!job.task)
     return settle_dead(
@@ -94,6 +127,7 @@ Settlement Executor::attempt(LeasedJob& job) {
   if (const auto hard = limit(job.task->options.hard_time_limit, shared_.hard_time_limit))
     job.hard_deadline = job.started + *hard;
   if (job.envelope.visibility_timeout) job.extend_micros = job.envelope.visibility_timeout->count();
+  if (job.trace && job.trace->recorded) job.trace->called_at = shared_.clock.wall();
   if (!job.advance(LeasedJob::Stage::queued, LeasedJob::Stage::running)) return {};
   // The broker thread looks at deadlines at least once a second while jobs run; sooner only when told.
   const bool short_limit = job.hard_deadline && *job.hard_deadline - job.started < std::chrono::seconds{1};
@@ -101,8 +135,11 @@ Settlement Executor::attempt(LeasedJob& job) {
 
   const double chance = std::uniform_real_distribution<>{0.0, 1.0}(random_);
   const LogScope scope(job.envelope.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
+  std::optional<TraceScope> traced;
+  if (job.trace) traced.emplace(job.trace->execute);
   try {
     auto outcome = call(job);
+    if (job.trace && job.trace->recorded) failure_ = failure_of(outcome);
     if (auto* done = std::get_if<Done>(&outcome); done && job.ignore_result) done->value = nullptr;
     return settle_outcome(job.delivery, job.envelope, job.task->options, std::move(outcome), now(), rules,
                           chance);
@@ -110,6 +147,7 @@ Settlement Executor::attempt(LeasedJob& job) {
     auto failure = failure_now();
     spdlog::warn("attempt {} of {} failed: {}: {}", job.delivery.attempt + 1, job.envelope.name, failure.type,
                  failure.message);
+    if (job.trace && job.trace->recorded) failure_ = failure;
     return settle_failure(job.delivery, job.envelope, job.task->options, std::move(failure), std::nullopt,
                           now(), rules, chance);
   }

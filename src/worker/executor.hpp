@@ -27,6 +27,8 @@ struct ExecutorShared {
   Counters counters;
   std::atomic<bool> stopping{false};  ///< handlers are asked to return
   std::function<void()> nudge;        ///< wakes the broker thread; thread-safe
+  Tracer* tracer = nullptr;           ///< null = nothing is told to a collector
+  std::string name_space{};           ///< for what is told
   JobSeriesBook series{};
   ChildPool* children = nullptr;  ///< where handlers run; null = on the threads of executors
 };
@@ -50,9 +52,11 @@ class Executor {
   std::optional<Settlement> hindrance(LeasedJob& job);
   Outcome call(LeasedJob& job);
   JobSeries& series_of(const Registry::Task* task, const std::string& queue);
+  void tell(const LeasedJob& job, bool ended) const;
 
   ExecutorShared& shared_;
   std::minstd_rand random_;
+  std::optional<Failure> failure_;  ///< of the attempt that is recorded now
   struct Known {
     const Registry::Task* task;
     std::string queue;

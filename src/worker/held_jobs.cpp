@@ -39,6 +39,12 @@ void HeldJobs::release(LeasedJob& job, WallTime due) {
   decide(job, {job.delivery.receipt, Release{due}, std::nullopt});
 }
 
+/// Of an attempt that ends without its handler.
+void HeldJobs::tell(const LeasedJob& job, const char* state, const Failure& failure) const {
+  if (job.trace)
+    end_job_trace(shared_.tracer, job, options_.rules, options_.name_space, state, failure, clock_.wall());
+}
+
 /// Settles a job that was revoked.
 void HeldJobs::end_revoked(LeasedJob& job) {
   const bool begun = job.stage != Stage::given_back;
@@ -128,6 +134,7 @@ void HeldJobs::abandon() {
   for (auto& job : jobs_) {
     if (job->decided || !job->advance(Stage::running, Stage::abandoned)) continue;
     ++shared_.counters.stuck;
+    tell(*job, "put-back", {"stopped", "put back: the worker was stopped"});
     release(*job, clock_.wall());
   }
 }
@@ -149,13 +156,14 @@ bool HeldJobs::expire() {
         "ran past its hard time limit of {}; its handler cannot be stopped and holds one of {} executors",
         format_duration(limit), options_.concurrency);
     if (job->revoked) {
+      tell(*job, "cancelled", {"hard-time-limit", "revoked, and ran past its hard time limit"});
       end_revoked(*job);
       continue;
     }
-    auto settlement =
-        settle_failure(job->delivery, job->envelope, job->task->options,
-                       {"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)},
-                       std::nullopt, {job->started_at, clock_.wall()}, options_.rules, 0.5);
+    const Failure failure{"hard-time-limit", "ran past its hard time limit of " + format_duration(limit)};
+    auto settlement = settle_failure(job->delivery, job->envelope, job->task->options, failure, std::nullopt,
+                                     {job->started_at, clock_.wall()}, options_.rules, 0.5);
+    tell(*job, std::holds_alternative<RetryAt>(settlement.disposition) ? "retried" : "failed", failure);
     shape_record(settlement, job->envelope, job->task->options, job->canvas != nullptr);
     decide(*job, std::move(settlement));
   }
@@ -186,7 +194,10 @@ void HeldJobs::lose(std::span<const Receipt> lost) {
     if (job->decided || !gone.contains(job->delivery.receipt)) continue;
     job->cancelled = true;
     if (job->advance(Stage::queued, Stage::given_back) || job->advance(Stage::running, Stage::abandoned)) {
-      if (job->stage == Stage::abandoned) ++shared_.counters.stuck;
+      if (job->stage == Stage::abandoned) {
+        ++shared_.counters.stuck;
+        tell(*job, "lost", {"lease-lost", "its lease was lost to another worker"});
+      }
       job->decided = job->settled = true;
       ++shared_.counters.lost;
       ++shared_.series.leases_of(job->delivery.queue).lost;

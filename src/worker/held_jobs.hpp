@@ -67,6 +67,7 @@ class HeldJobs {
   void decide(LeasedJob& job, Settlement settlement);
   void release(LeasedJob& job, WallTime due);
   void end_revoked(LeasedJob& job);
+  void tell(const LeasedJob& job, const char* state, const Failure& failure) const;
   bool is_suspect(const Delivery& delivery) const;
 
   const EngineOptions& options_;

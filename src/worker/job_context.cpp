@@ -43,4 +43,10 @@ bool JobContext::cancelled() const {
   return stopping_ || job_.cancelled || (job_.soft_deadline && clock_.steady() >= *job_.soft_deadline);
 }
 
+std::map<std::string, std::string> JobContext::trace_headers() const {
+  std::map<std::string, std::string> headers;
+  if (job_.trace) put_trace_context(headers, job_.trace->execute);
+  return headers;
+}
+
 }  // namespace stem

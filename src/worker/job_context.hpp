@@ -30,6 +30,7 @@ class JobContext final : public TaskContext {
   void extend_lease(Duration length) override;
   void progress(double fraction, const std::string& note) override;
   bool cancelled() const override;
+  std::map<std::string, std::string> trace_headers() const override;
 
  private:
   LeasedJob& job_;

@@ -10,6 +10,7 @@
 #include "core/canvas_part.hpp"
 #include "core/revocation.hpp"
 #include "storage/broker.hpp"
+#include "worker/job_trace.hpp"
 
 namespace stem {
 
@@ -46,7 +47,8 @@ struct LeasedJob {
   bool ignore_result = false;
   std::optional<Result> previous;  ///< what became of the job that this one follows
   std::vector<Json> chord_results;
-  JobSeries* series = nullptr;  ///< where it is counted; null for what no executor has read, or believed
+  JobSeries* series = nullptr;      ///< where it is counted; null for what no executor has read, or believed
+  std::unique_ptr<JobTrace> trace;  ///< set before `task`; null if it belongs to no trace
   WallTime started_at{};
   SteadyTime started{};
   std::optional<SteadyTime> soft_deadline, hard_deadline;

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/log_scope.hpp"
+#include "core/trace_scope.hpp"
 
 namespace stem {
 namespace {
@@ -15,6 +16,8 @@ using End = TaskTallies::End;
 void log_dead(const LeasedJob& job, const DeadLetter& dead) {
   // Not the handler's thread, but of its job: whoever looks for the job in the journal finds this.
   const LogScope scope(job.delivery.id, job.envelope.name, job.delivery.queue, job.delivery.attempt);
+  std::optional<TraceScope> traced;
+  if (job.trace) traced.emplace(job.trace->consume);
   spdlog::error("went to the dead-letter queue: {}: {}", dead.reason, dead.meta.value("error", ""));
 }
 

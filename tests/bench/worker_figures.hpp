@@ -64,7 +64,8 @@ inline std::size_t held_ahead(bool as_the_bare_loop) {
 }
 
 /// Jobs a second, of `count` that wait.
-inline double drain_with_a_worker(const stem::Config& config, std::size_t count, std::size_t most_ahead) {
+inline double drain_with_a_worker(const stem::Config& config, std::size_t count, std::size_t most_ahead,
+                                  std::shared_ptr<stem::Tracer> tracer = nullptr) {
   const auto storage = stem::open_storage(config);
   stem::Registry tasks;
   std::mutex mutex;
@@ -78,6 +79,7 @@ inline double drain_with_a_worker(const stem::Config& config, std::size_t count,
   });
   auto options = stem::engine_options(config);
   options.most_ahead = most_ahead;
+  options.tracer = std::move(tracer);
   stem::Engine engine(options, tasks, storage);
   const auto begin = SteadyClock::now();
   engine.start();

@@ -12,6 +12,7 @@
 
 #include "child_process.hpp"
 #include "core/log_scope.hpp"
+#include "core/trace_scope.hpp"
 #include "notify_listener.hpp"
 #include "service/log_output.hpp"
 #include "temp_dir.hpp"
@@ -204,7 +205,11 @@ TEST_CASE("log_output: the journal gets native fields") {
            1);
     LogOutput log({.node = "web-1", .file = "", .level = "info"});
     if (!log.to_journal()) return 1;
-    log_as_a_job("slow");
+    const auto context = *parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+    {
+      const TraceScope traced(context);
+      log_as_a_job("slow");
+    }
     auto entry = journal.next();
     spdlog::error("plain");
     entry += "----\n" + journal.next();
@@ -228,11 +233,13 @@ TEST_CASE("log_output: the journal gets native fields") {
   const auto job = entries.substr(0, entries.find("----")), plain = entries.substr(entries.find("----"));
   for (const char* field :
        {"SYSLOG_IDENTIFIER=stem", "PRIORITY=4", "MESSAGE=slow", "STEM_NODE=web-1", "STEM_TASK_ID=0191-id",
-        "STEM_TASK=mail.send", "STEM_QUEUE=mail", "STEM_ATTEMPT=2"}) {
+        "STEM_TASK=mail.send", "STEM_QUEUE=mail", "STEM_ATTEMPT=2",
+        "TRACE_ID=0af7651916cd43dd8448eb211c80319c", "SPAN_ID=b7ad6b7169203331"}) {
     CAPTURE(field);
     CHECK(contains(job, "\n" + std::string(field) + "\n"));
   }
   CHECK(contains(plain, "\nPRIORITY=3\n"));
   CHECK(contains(plain, "\nMESSAGE=plain\n"));
   CHECK_FALSE(contains(plain, "STEM_TASK"));
+  CHECK_FALSE(contains(plain, "TRACE_ID"));
 }

@@ -66,50 +66,56 @@ void Stem::Connections::publish_group(Members members, const std::string& group)
 Chain::Ids Stem::draw(const Chain& chain) {
   require_size("chain", chain.links.size(), longest_chain);
   Chain::Ids ids{new_id(Clock::system().wall()), {}};
-  // Each link carries the next one, so the last is made first.
-  std::optional<Envelope> next;
-  std::vector<StoreWrite> records;
-  WallTime last{};  // that any of them may begin at
-  for (auto i = chain.links.size(); i-- > 0;) {
-    CanvasPart part;
-    part.follows = i > 0;
-    if (next) part.then.push_back(*next);
-    auto link = here().member(chain.links[i], std::move(part), Connections::ChainPlace{ids.id, i});
-    ids.links.insert(ids.links.begin(), link.envelope.id);
-    if (next) records.push_back(Connections::waiting(*next, link.envelope.id, canvas_ttl));
-    std::move(link.records.begin(), link.records.end(), std::back_inserter(records));
-    next = std::move(link.envelope);
-    last = std::max(last, next->not_before.value_or(last));
-  }
-  for (auto& record : records) record.ttl = std::max(record.ttl, canvas_life(last, Clock::system().wall()));
-  here().publish({*next}, records);
-  return ids;
+  return here().in_one_trace("chain", ids.id, chain.links.size(), [&] {
+    // Each link carries the next one, so the last is made first.
+    std::optional<Envelope> next;
+    std::vector<StoreWrite> records;
+    WallTime last{};  // that any of them may begin at
+    for (auto i = chain.links.size(); i-- > 0;) {
+      CanvasPart part;
+      part.follows = i > 0;
+      if (next) part.then.push_back(*next);
+      auto link = here().member(chain.links[i], std::move(part), Connections::ChainPlace{ids.id, i});
+      ids.links.insert(ids.links.begin(), link.envelope.id);
+      if (next) records.push_back(Connections::waiting(*next, link.envelope.id, canvas_ttl));
+      std::move(link.records.begin(), link.records.end(), std::back_inserter(records));
+      next = std::move(link.envelope);
+      last = std::max(last, next->not_before.value_or(last));
+    }
+    for (auto& record : records) record.ttl = std::max(record.ttl, canvas_life(last, Clock::system().wall()));
+    here().publish({*next}, records);
+    return ids;
+  });
 }
 
 Group::Ids Stem::draw(const Group& group) {
   Group::Ids ids{new_id(Clock::system().wall()), {}};
-  auto members = here().members(group.members, ids.id, false, latest_start(group.members));
-  ids.members = members.ids;
-  here().publish_group(std::move(members), ids.id);
-  return ids;
+  return here().in_one_trace("group", ids.id, group.members.size(), [&] {
+    auto members = here().members(group.members, ids.id, false, latest_start(group.members));
+    ids.members = members.ids;
+    here().publish_group(std::move(members), ids.id);
+    return ids;
+  });
 }
 
 Chord::Ids Stem::draw(const Chord& chord) {
   Chord::Ids ids{new_id(Clock::system().wall()), {}, {}};
-  const auto until = std::max(latest_start(chord.members), latest_start({&chord.callback, 1}));
-  auto members = here().members(chord.members, ids.id, true, until);
-  CanvasPart part;
-  part.callback_of = ids.id;
-  part.until = until;
-  part.size = members.root.members;
-  auto callback = here().member(chord.callback, std::move(part));
-  std::move(callback.records.begin(), callback.records.end(), std::back_inserter(members.records));
-  members.records.push_back(Connections::waiting(callback.envelope, ids.id, members.ttl));
-  members.root.callback = to_wire(callback.envelope);
-  ids.callback = callback.envelope.id;
-  ids.members = members.ids;
-  here().publish_group(std::move(members), ids.id);
-  return ids;
+  return here().in_one_trace("chord", ids.id, chord.members.size() + 1, [&] {
+    const auto until = std::max(latest_start(chord.members), latest_start({&chord.callback, 1}));
+    auto members = here().members(chord.members, ids.id, true, until);
+    CanvasPart part;
+    part.callback_of = ids.id;
+    part.until = until;
+    part.size = members.root.members;
+    auto callback = here().member(chord.callback, std::move(part));
+    std::move(callback.records.begin(), callback.records.end(), std::back_inserter(members.records));
+    members.records.push_back(Connections::waiting(callback.envelope, ids.id, members.ttl));
+    members.root.callback = to_wire(callback.envelope);
+    ids.callback = callback.envelope.id;
+    ids.members = members.ids;
+    here().publish_group(std::move(members), ids.id);
+    return ids;
+  });
 }
 
 }  // namespace stem

@@ -44,6 +44,38 @@ struct TlsConfig {
   friend bool operator==(const TlsConfig&, const TlsConfig&) = default;
 };
 
+/// OTEL_*, STEM_OTLP_ENDPOINT and STEM_METRIC_EXPORTERS: what is told to an OpenTelemetry collector, over
+/// OTLP/HTTP with JSON. The rules are those of OpenTelemetry's specification, "Environment Variable
+/// Specification" and "OpenTelemetry Protocol Exporter": docs/tracing.md says what each variable does, and
+/// where Stem does less.
+struct TelemetryConfig {
+  std::string traces_url;                      ///< where spans are posted; empty = there are none
+  std::string metrics_url;                     ///< where metrics are posted; empty = nowhere
+  std::map<std::string, std::string> headers;  ///< of each request; may be secret
+  std::string certificate;  ///< path of the authorities that are trusted, PEM; empty = the system's
+  std::string client_certificate, client_key;  ///< paths, PEM; empty = we come without
+  bool gzip = false;
+  Duration timeout = std::chrono::seconds{10};  ///< of one request
+
+  std::string sampler = "parentbased_always_on";  ///< a value of OTEL_TRACES_SAMPLER
+  double sampled_share = 1.0;                     ///< of traces, with the samplers of `traceidratio`
+  std::size_t span_queue = 2048;                  ///< spans that wait; those beyond are dropped, and counted
+  std::size_t span_batch = 512;                   ///< spans of one request
+  Duration span_delay = std::chrono::seconds{5};  ///< how long spans gather for a batch
+  Duration metric_interval = std::chrono::minutes{1};
+
+  std::string service_name;                     ///< empty = the namespace
+  std::map<std::string, std::string> resource;  ///< further attributes of whoever tells
+  bool console = false;     ///< metrics go to standard output, too: STEM_METRIC_EXPORTERS=console
+  bool prometheus = false;  ///< STEM_METRIC_EXPORTERS=prometheus
+
+  /// What could not be used, and is treated as not set: one line each. Telemetry that is set up wrongly,
+  /// maybe for another program, keeps no worker from its work.
+  std::vector<std::string> warnings;
+
+  friend bool operator==(const TelemetryConfig&, const TelemetryConfig&) = default;
+};
+
 /// Everything that is set from outside, as values. Read once, then passed by const reference. The table of
 /// variables (name, default, meaning) is settings() and stem.env(5).
 struct Config {
@@ -56,8 +88,9 @@ struct Config {
   int default_max_retries = 3;
   RetryPolicy retry;
 
-  SigningConfig signing;  ///< STEM_SIGNING_*
-  TlsConfig tls;          ///< STEM_TLS_*
+  SigningConfig signing;      ///< STEM_SIGNING_*
+  TlsConfig tls;              ///< STEM_TLS_*
+  TelemetryConfig telemetry;  ///< OTEL_*
 
   std::string node;                               ///< STEM_WORKER_NODE; empty = `worker`
   std::string name_space = "stem";                ///< STEM_WORKER_NAMESPACE: whose orders are obeyed

@@ -26,7 +26,8 @@ struct EnqueueOptions {
   std::optional<Duration> delay{};   ///< not before now + delay
   std::optional<WallTime> eta{};     ///< not before; wins over delay
   std::optional<int> max_retries{};  ///< default: the task's own, else STEM_DEFAULT_MAX_RETRIES
-  std::map<std::string, std::string> headers{};
+  std::map<std::string, std::string>
+      headers{};  ///< `traceparent` among them: the job belongs to that trace (docs/tracing.md)
 
   std::optional<RetryPolicy> retry{};  ///< when failed attempts are tried again; default: the task's own
   /// Not begun later than this after its earliest start: then it is cancelled.

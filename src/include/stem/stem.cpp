@@ -51,7 +51,20 @@ std::vector<Enqueued> Stem::submit(const std::vector<Job>& jobs) {
   std::vector<Connections::Posting> postings;
   postings.reserve(jobs.size());
   for (const auto& job : jobs) postings.push_back(here().posting(job));
-  return here().submit(std::move(postings));
+  std::vector<EnqueueSpan> spans;
+  for (auto& posting : postings)
+    if (posting.span) spans.push_back(std::move(posting.span));
+  const auto tell = [&](const std::string& error) {
+    for (auto& span : spans) end_enqueue(here().tracer.get(), std::move(span), error);
+  };
+  try {
+    auto enqueued = here().submit(std::move(postings));
+    tell({});
+    return enqueued;
+  } catch (const std::exception& error) {
+    tell(error.what());
+    throw;
+  }
 }
 
 void Stem::know(const Registry& tasks) {

@@ -74,6 +74,11 @@ class TaskContext {
   /// True once the handler should return soon: its soft time limit has passed, the worker is being stopped,
   /// the job was revoked, or the lease was lost and another worker has the job.
   virtual bool cancelled() const = 0;
+
+  /// The headers `traceparent` and `tracestate` (W3C Trace Context) of this attempt, for calls that the
+  /// handler makes to other services; empty if the job belongs to no trace. Jobs that it enqueues on its own
+  /// thread get theirs without this.
+  virtual std::map<std::string, std::string> trace_headers() const { return {}; }
 };
 
 /// How attempts of one task are run. A producer may ask for other retries; time limits and rates are the
