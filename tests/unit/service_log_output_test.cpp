@@ -205,9 +205,9 @@ TEST_CASE("log_output: the journal gets native fields") {
            1);
     LogOutput log({.node = "web-1", .file = "", .level = "info"});
     if (!log.to_journal()) return 1;
-    const auto context = *parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+    const auto context = *stem::parse_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
     {
-      const TraceScope traced(context);
+      const stem::TraceScope traced(context);
       log_as_a_job("slow");
     }
     auto entry = journal.next();
