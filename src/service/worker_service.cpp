@@ -150,8 +150,8 @@ void WorkerService::reload() {
                             fresh.revoke_store_url == config_.revoke_store_url && fresh.tls == config_.tls;
   if (!same_storage || fresh.name_space != config_.name_space || fresh.heartbeat != config_.heartbeat ||
       options.concurrency != engine_->options().concurrency || fresh.apps != config_.apps ||
-      fresh.signing != config_.signing || fresh.telemetry != config_.telemetry || fresh.pool != config_.pool ||
-      fresh.max_tasks_per_child != config_.max_tasks_per_child ||
+      fresh.signing != config_.signing || fresh.telemetry != config_.telemetry ||
+      fresh.pool != config_.pool || fresh.max_tasks_per_child != config_.max_tasks_per_child ||
       fresh.max_memory_per_child != config_.max_memory_per_child)
     spdlog::warn(
         "broker, stores, STEM_TLS_*, OTEL_*, namespace, heartbeat, task modules, concurrency, the pool and "

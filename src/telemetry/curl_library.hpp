@@ -8,13 +8,13 @@ namespace stem {
 /// curl_library(), and kept: a process that tells nobody does without the milliseconds, and the memory, that
 /// libcurl takes.
 struct CurlLibrary {
-#define STEM_CURL_FUNCTIONS(X)                                                                             \
-  X(curl_easy_cleanup)                                                                                     \
-  X(curl_easy_getinfo)                                                                                     \
-  X(curl_easy_init) X(curl_easy_setopt) X(curl_easy_strerror) X(curl_global_init) X(curl_multi_add_handle) \
-      X(curl_multi_cleanup) X(curl_multi_info_read) X(curl_multi_init) X(curl_multi_perform)               \
-          X(curl_multi_poll) X(curl_multi_remove_handle) X(curl_multi_wakeup) X(curl_slist_append)         \
-              X(curl_slist_free_all)
+// clang-format off
+#define STEM_CURL_FUNCTIONS(X) \
+  X(curl_easy_cleanup) X(curl_easy_getinfo) X(curl_easy_init) X(curl_easy_setopt) \
+  X(curl_easy_strerror) X(curl_global_init) X(curl_multi_add_handle) X(curl_multi_cleanup) \
+  X(curl_multi_info_read) X(curl_multi_init) X(curl_multi_perform) X(curl_multi_poll) \
+  X(curl_multi_remove_handle) X(curl_multi_wakeup) X(curl_slist_append) X(curl_slist_free_all)
+// clang-format on
 // curl.h has macros of some of these names, to check types.
 #undef curl_easy_getinfo
 #undef curl_easy_setopt
