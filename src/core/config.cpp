@@ -334,9 +334,9 @@ bool is_address(std::string_view name) {
   return name.ends_with("_URL") || name.ends_with("_ENDPOINT");
 }
 
-/// Each _URL may hold a password; other secrets say so in their row.
+/// Each address may hold a password; other secrets say so in their row.
 bool is_secret(const Setting& setting) {
-  return setting.secret || setting.name.ends_with("_URL");
+  return setting.secret || is_address(setting.name);
 }
 
 }  // namespace
