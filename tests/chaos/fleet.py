@@ -184,17 +184,16 @@ class Producer(threading.Thread):
                 self.problems.append("stem enqueue did not end within 120 s")
                 ids, said = child.communicate()
             self.child = None
-        ids = ids.split()
+        ids = [line for line in ids.splitlines(keepends=True) if line.endswith("\n")]  # who is killed may stop in the middle of one
+        self.accepted.update(zip(map(str.strip, ids), batch.numbers))
         if child.returncode == 0:
             if len(ids) != len(batch.numbers):
                 self.problems.append(f"{len(batch.numbers)} jobs enqueued, {len(ids)} ids printed")
-            self.accepted.update(zip(ids, batch.numbers))
             return
         if child.returncode not in (*PASSING, -signal.SIGKILL):
             self.problems.append(f"stem enqueue ended with {child.returncode}: {said.strip()}")
-        self.accepted.update(zip(ids, batch.numbers))
-        if not ids:
-            self.refused.append(batch)
+        if unknown := batch.numbers[len(ids):]:
+            self.refused.append(Batch(unknown, batch.lines[len(ids):], batch.wishes))
         time.sleep(0.05)
 
     def end(self):

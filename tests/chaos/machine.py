@@ -5,6 +5,7 @@ import os
 import signal
 import struct
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -52,6 +53,29 @@ class Clock:
     def set(self, seconds):
         with open(self.path, "r+b", buffering=0) as file:
             file.write(struct.pack("=q", int(seconds * 1e9)))
+
+
+class Stalls(threading.Thread):
+    """Notices when this machine has no time for us: then leases end though nobody is at fault. `seen`: from and to, CLOCK_MONOTONIC."""
+
+    LONG = 1.0  # seconds
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.seen, self._over = [], threading.Event()
+        self.start()
+
+    def run(self):
+        last = time.monotonic()
+        while not self._over.wait(0.05):
+            now = time.monotonic()
+            if now - last > self.LONG:
+                self.seen.append((last, now))
+            last = now
+
+    def close(self):
+        self._over.set()
+        self.join()
 
 
 def adopt_orphans():

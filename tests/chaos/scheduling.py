@@ -67,7 +67,7 @@ class ScheduleTrial(Trial):
         return {row["name"]: row["status"] for row in self.programs.run("schedule", "list", "--json").json()}
 
     def settle(self):
-        until(lambda: self.look() >= self.jobs, DRAINS_WITHIN, "all slots have run")
+        self.go_on_until(lambda: self.look() >= self.jobs, "all slots have run")
         # When this has returned, nothing is published any more.
         self.programs.run("schedule", "disable", *self.names)
         self.statuses = self.schedules()

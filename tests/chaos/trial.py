@@ -6,9 +6,11 @@ from collections import Counter
 
 from fleet import LEASE, MOST_HELD, Producer, Programs, until
 from ledger import Ledger
+from machine import Stalls
 
 RECOVERS_WITHIN = 60  # seconds, on a machine that has other things to do
 DRAINS_WITHIN = 120
+GOES_ON_WITHIN = 60
 MEMORY = 24  # MiB that a worker may grow by while its broker is away
 SETTLES_WITHIN = 2 * LEASE  # an effect that was never settled is at most so much older than the fault that prevented it
 WORKERS = ("w1", "w2", "w3")
@@ -27,7 +29,7 @@ class Disturbance:
 class Trial:
     """What a scenario works on. It calls disturb() around each fault, and recovered() when it is over."""
 
-    def __init__(self, options, store, directory, seed, workers=WORKERS, ahead=1500, most_ms=12, programs=None, ledger=None, **variables):
+    def __init__(self, options, store, directory, seed, workers=WORKERS, ahead=1500, most_ms=25, programs=None, ledger=None, **variables):
         self.options, self.store, self.directory = options, store, directory
         self.chance = random.Random(seed)
         self.jobs, self.rounds = options.jobs, options.rounds
@@ -36,6 +38,7 @@ class Trial:
         self.workers = list(workers)
         self.producer = Producer(self.programs, self.ledger, random.Random(seed + 1), self.jobs, ahead, most_ms)
         self.disturbances, self.problems = [], []
+        self.stalls = Stalls()
         self.recovery = self.drain = 0.0
         self.accepted = 0  # slots, where schedules are the producer
         self.grown, self.lost, self.duplicates, self.bound = 0.0, 0, 0, 0
@@ -60,9 +63,20 @@ class Trial:
         """Yields the number of each round when its share of the jobs has been done, at an instant that is left to chance."""
         for number in range(self.rounds):
             share = self.jobs * (number + 0.5) / (self.rounds + 1)
-            until(lambda: self.look() >= share, DRAINS_WITHIN, f"{share:.0f} of {self.jobs} jobs have had their effect", 0.01)
+            self.go_on_until(lambda: self.look() >= share, f"{share:.0f} of {self.jobs} jobs have had their effect")
             time.sleep(self.chance.random() * 0.1)  # the instant is the experiment
             yield number
+
+    def go_on_until(self, condition, what):
+        """However slow the machine is, as long as something goes on."""
+        seen, end = None, 0.0
+        while not condition():
+            now = len(self.producer.accepted), self.ledger.lines
+            if now != seen:
+                seen, end = now, time.monotonic() + GOES_ON_WITHIN
+            if time.monotonic() > end:
+                raise AssertionError(f"nothing went on for {GOES_ON_WITHIN} s, and not yet: {what}")
+            time.sleep(0.01)
 
     # ---- faults ----
 
@@ -79,7 +93,7 @@ class Trial:
         """Waits until jobs wait for workers, so that the fault meets some, or until there is no hope of that: on a machine that is
         busy with other things the producer may be slower than they are. What the faults did meet is in the table."""
         end = time.monotonic() + 10
-        while self.producer.is_alive() and len(self.producer.accepted) - self.look() < 100 and time.monotonic() < end:
+        while self.producer.is_alive() and len(self.producer.accepted) - self.look() < self.producer.ahead // 3 and time.monotonic() < end:
             time.sleep(0.01)
 
     def away(self, seconds, names=None):
@@ -156,7 +170,7 @@ class Trial:
 
     def settle(self):
         """Waits for the end of the load, and of everything."""
-        until(lambda: self.look() >= 0 and not self.producer.is_alive(), DRAINS_WITHIN, "all jobs are enqueued")
+        self.go_on_until(lambda: self.look() >= 0 and not self.producer.is_alive(), "all jobs are enqueued")
         began = time.monotonic()
         until(lambda: self.left() == 0, DRAINS_WITHIN, f"all queues are empty; left: {self.queues()}", 0.1)
         self.drain = time.monotonic() - began
@@ -214,13 +228,19 @@ class Trial:
 
     def count_duplicates(self, problems, effects):
         self.duplicates, unexplained = 0, []
+        stalls = [Disturbance("the machine stood still", None, *stall, MOST_HELD * len(self.workers)) for stall in self.stalls.seen]
+        if stalls:
+            self.notes.append(f"the machine stood still {len(stalls)} times, for {max(one.ended - one.began for one in stalls):.1f} s at the most")
+        causes = self.disturbances + stalls
         for seen in effects.values():
             self.duplicates += len(seen) - 1
             # A worker that was stopped may have its effect after that of the one that took over.
-            strange = [effect for effect in seen if not any(one.explains(effect) for one in self.disturbances)]
+            strange = [effect for effect in seen if not any(one.explains(effect) for one in causes)]
             if len(strange) > 1:
                 unexplained.append(", ".join(f"{effect.job} by {self.programs.pids.get(effect.pid)} at {effect.at:.3f}" for effect in strange))
-        self.bound = sum(one.leased for one in self.disturbances)
+        self.bound = sum(one.leased for one in causes)
+        if not self.bound and any(one.leased == 0 and one.pids for one in self.disturbances):
+            self.notes.append("no fault met a job that was leased: this proved little")
         self.told(problems, "effects that came twice without a fault near them", unexplained)
         if self.duplicates > self.bound:
             problems.append(f"{self.duplicates} duplicates; the faults met {self.bound} leased jobs at the most")
@@ -237,6 +257,7 @@ class Trial:
         return [f"by then {len(effects)} jobs had their effect, and {len(missing)} of those that were accepted had not", *self.producer.problems]
 
     def close(self):
+        self.stalls.close()
         if self.producer.is_alive():
             self.producer.end()
         self.programs.close()
