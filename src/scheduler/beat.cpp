@@ -72,11 +72,14 @@ std::pair<std::string, std::int64_t> Beat::watched() const {
 }
 
 Duration Beat::turn() {
-  look_at_line(clock_.wall());
+  // Here, for the turns that fail before they know better. After a commit that failed nothing is known yet.
+  if (!leading_ || revision_ >= 0) look_at_line(clock_.wall());
   lead();
   if (!leading_) return lock_.next_look();
   if (!read_news()) return Duration{};
-  if (fire(clock_.wall())) {
+  const auto now = clock_.wall();
+  look_at_line(now);
+  if (fire(now)) {
     lead();
     // What else there is to hear, a stop for one, comes before the rest.
     return leading_ ? Duration{} : lock_.next_look();
@@ -111,6 +114,7 @@ void Beat::lead() {
     forget();
   }
   leading_ = leads;
+  leads_until_ = lock_.lapses().time_since_epoch().count();
   counters_.leading = leads;
   const std::lock_guard lock(mutex_);
   if (holder_ != lock_.holder() && !leads) spdlog::info("standing by: {} leads", lock_.holder());
@@ -247,8 +251,8 @@ bool Beat::fire(WallTime now) {
     count(firings, now, duration_cast<Duration>(clock_.steady() - begun));
     tell({});
   } catch (const std::exception& error) {
-    for (const auto& one : firings)
-      if (!one.jobs.empty()) series_.of(one.item->first).failed += one.jobs.size();
+    // Nothing is given up: the same slots are due at the next turn.
+    ++series_.commits_failed;
     tell(error.what());
     start_over();
     throw;
@@ -300,14 +304,18 @@ void Beat::count(const std::vector<Firing>& firings, WallTime now, Duration took
   }
 }
 
-void Beat::measure(MetricSnapshot& snapshot) const {
+bool Beat::leads() const {
+  return counters_.leading && clock_.steady().time_since_epoch().count() < leads_until_;
+}
+
+void Beat::measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels) const {
   const auto number = [&](const char* name, const char* help, double value) {
-    snapshot.gauge(name, "", help, {}, value);
+    snapshot.gauge(name, "", help, labels, value);
   };
-  number("stem.scheduler.leading", "Whether this scheduler leads (1) or stands by (0).", counters_.leading);
+  number("stem.scheduler.leading", "Whether this scheduler leads (1) or stands by (0).", leads());
   number("stem.scheduler.schedules", "Schedules that are known; 0 while another scheduler leads.",
          static_cast<double>(counters_.schedules));
-  series_.measure(snapshot);
+  series_.measure(snapshot, labels);
 }
 
 Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptions& options) {
@@ -316,12 +324,11 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
   auto& run = firing.run;
   const auto publish = [&](WallTime slot) {
     run.slot = slot;
-    auto& series = series_.of(entry.name);
-    ++series.attempts;
     try {
       auto job = entry.job(slot, now, options.routing.default_queue, options.default_max_retries);
       validate(job);
-      const auto to = options.routing.destination(job.name, job.headers, job.queue, job.priority);
+      // As the schedule asks for it: where it names no queue, a route for those of a queue is not for it.
+      const auto to = options.routing.destination(job.name, job.headers, entry.queue, job.priority);
       // A publication and its bookkeeping are one commit; a message to everyone could not be in it.
       if (to.to_everyone)
         throw Error(Exit::config, "task " + job.name + " is routed to the broadcast " + to.name +
@@ -341,6 +348,8 @@ Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptio
     } catch (const Error& error) {
       run.error = error.what();
       ++counters_.errors;
+      auto& series = series_.of(entry.name);
+      ++series.attempts;
       ++series.failed;
       spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot),
                     error.what());
@@ -390,15 +399,18 @@ bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
   }
   // Nothing of what was deleted or disabled before this commit is published by it.
   const std::vector<StoreGuard> guards{lock_.guard(), {ScheduleBook::revision_key, revision_}};
-  bool valid = false;
+  bool valid = false, unrecorded = false;
   if (bound) {
     valid = places_.broker->publish_guarded(jobs, guards, records).has_value();
   } else if (lock_.certain() && book_.revision() == revision_) {
     places_.broker->publish(jobs);
     valid = places_.schedules->put_guarded(records, guards);
-    if (!valid) start_over();  // what was published is looked for
+    unrecorded = !valid;
   }
+  for (const auto& one : firings)
+    if (!one.jobs.empty()) series_.of(one.item->first).attempts += one.jobs.size();
   if (!valid) lock_.doubt();
+  if (unrecorded) start_over();  // what was published is looked for
   return valid;
 }
 

@@ -54,14 +54,16 @@ class Beat {
   std::pair<std::string, std::int64_t> watched() const;
 
   struct Counters {
-    std::atomic<bool> leading{false};
+    std::atomic<bool> leading{false};        ///< as it was at the last look at the lock
     std::atomic<std::int64_t> schedules{0};  ///< that are known, while leading
     std::atomic<std::int64_t> broken{0};     ///< whose stored form cannot be read
     std::atomic<std::int64_t> published{0}, misfires{0}, errors{0};
   };
   const Counters& counters() const { return counters_; }
-  /// What it comes to in figures. Thread-safe.
-  void measure(MetricSnapshot& snapshot) const;
+  /// Whether it leads, also while the store does not answer: no longer than the lock lasts. Thread-safe.
+  bool leads() const;
+  /// What it comes to in figures; `labels` are for those that are not of one schedule. Thread-safe.
+  void measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels = {}) const;
   /// `nightly at 2025-01-03T02:00:00.000Z`, or empty.
   std::string next_up() const;
   /// Who leads, if another does.
@@ -117,6 +119,7 @@ class Beat {
   WallTime led_since_{};
   bool leading_ = false;
   int term_ = 0;
+  std::atomic<SteadyTime::rep> leads_until_{0};
   SteadyTime swept_{};
   Counters counters_;
   ScheduleSeriesBook series_;

@@ -26,6 +26,8 @@ class LeaderLock {
   int term() const { return term_; }
   /// Whether we lead, and nobody can have taken over by now.
   bool certain() const;
+  /// If we lead: until then nobody else can.
+  SteadyTime lapses() const { return renewed_ + period_; }
   /// Proof that we lead, for writes.
   StoreGuard guard() const { return {key, version_}; }
   /// When hold() has something to do again. For one who leads the next renewal, else the takeover.

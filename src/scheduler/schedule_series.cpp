@@ -14,12 +14,12 @@ struct CountFamily {
 };
 
 constexpr CountFamily counts[] = {
-    {"stem.scheduler.dispatch.attempts", "Jobs that were made for a slot of the schedule.",
+    {"stem.scheduler.dispatch.attempts", "Jobs for slots of the schedule, published or not.",
      &ScheduleSeries::attempts},
     {"stem.scheduler.dispatch.success", "Jobs of the schedule that were published.",
      &ScheduleSeries::published},
-    {"stem.scheduler.dispatch.failed", "Jobs of the schedule that could not be made or published.",
-     &ScheduleSeries::failed},
+    {"stem.scheduler.dispatch.failed",
+     "Jobs of the schedule that could not be made; their slots are given up.", &ScheduleSeries::failed},
 };
 
 struct HistogramFamily {
@@ -46,22 +46,24 @@ ScheduleSeries& ScheduleSeriesBook::of(const std::string& schedule) {
   return *found->second;
 }
 
-void ScheduleSeriesBook::measure(MetricSnapshot& snapshot) const {
-  snapshot.gauge("stem.scheduler.due.entries", "", "Schedules that were due at the last look.", {},
+void ScheduleSeriesBook::measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels) const {
+  snapshot.gauge("stem.scheduler.due.entries", "", "Schedules that were due at the last look.", labels,
                  static_cast<double>(due));
   snapshot.gauge("stem.scheduler.overdue.entries", "",
-                 "Schedules that were overdue, by more than 10 s, at the last look.", {},
+                 "Schedules that were overdue, by more than 10 s, at the last look.", labels,
                  static_cast<double>(overdue));
   snapshot
       .family("stem.scheduler.overdue.lag", Type::histogram, "s",
               "How late overdue schedules were when they ran.")
-      .points.push_back({{}, 0, overdue_lag.spread()});
-  snapshot.counter("stem.scheduler.lock.acquired", "Times that this scheduler began to lead.", {},
+      .points.push_back({labels, 0, overdue_lag.spread()});
+  snapshot.counter("stem.scheduler.lock.acquired", "Times that this scheduler began to lead.", labels,
                    locks_acquired);
-  snapshot.counter("stem.scheduler.lock.contended", "Times that this scheduler looked and another led.", {},
-                   locks_contended);
-  snapshot.counter("stem.scheduler.lock.renew_failed", "Times that this scheduler lost the lead.", {},
+  snapshot.counter("stem.scheduler.lock.contended", "Times that this scheduler looked and another led.",
+                   labels, locks_contended);
+  snapshot.counter("stem.scheduler.lock.renew_failed", "Times that this scheduler lost the lead.", labels,
                    renewals_failed);
+  snapshot.counter("stem.scheduler.commit_failed", "Commits of due jobs that failed and are tried again.",
+                   labels, commits_failed);
 
   const std::lock_guard lock(mutex_);
   for (const auto& family : counts) {

@@ -15,9 +15,9 @@ namespace stem {
 struct ScheduleSeries {
   using Count = std::atomic<std::uint64_t>;
 
-  Count attempts{0};   ///< jobs that were made for a slot
+  Count attempts{0};   ///< jobs of slots, where it is known what became of them
   Count published{0};  ///< of them
-  Count failed{0};     ///< that could not be made or published
+  Count failed{0};     ///< of them those that could not be made: their slots are given up
   Histogram duration;  ///< of the commits that its jobs were part of
   Histogram drift;     ///< how far from its due time a job was published
 };
@@ -32,12 +32,14 @@ class ScheduleSeriesBook {
 
   /// Lives as long as this does.
   ScheduleSeries& of(const std::string& schedule);
-  void measure(MetricSnapshot& snapshot) const;
+  /// `labels` are for what is not of one schedule.
+  void measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels = {}) const;
 
   using Count = ScheduleSeries::Count;
   Count locks_acquired{0};                       ///< times that this scheduler began to lead
   Count locks_contended{0};                      ///< times that it looked and another led
   Count renewals_failed{0};                      ///< times that it lost the lead
+  Count commits_failed{0};                       ///< to be tried again: nothing was given up
   std::atomic<std::int64_t> due{0}, overdue{0};  ///< schedules, at the last look
   Histogram overdue_lag;                         ///< how late overdue schedules were when they ran
 

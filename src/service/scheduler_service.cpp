@@ -44,7 +44,7 @@ std::string SchedulerService::status_line() const {
   const auto& counters = beat.counters();
   std::string line;
   if (const auto trouble = scheduler_->link().trouble()) line = std::string(trouble->what()) + " · ";
-  if (!counters.leading) {
+  if (!beat.leads()) {
     const auto holder = beat.holder();
     return line + "standing by" + (holder.empty() ? "" : " · " + holder + " leads");
   }
@@ -76,7 +76,7 @@ Vitals SchedulerService::vitals() const {
 void SchedulerService::measure(MetricSnapshot& snapshot) const {
   const MetricPoint::Labels labels{{"worker", config_.node}, {"namespace", config_.name_space}};
   const auto& link = scheduler_->link();
-  scheduler_->beat().measure(snapshot);
+  scheduler_->beat().measure(snapshot, labels);
   snapshot.gauge("stem.broker.connected", "", "Whether the broker answered the last time (1) or not (0).",
                  labels, link.connected());
   if (const auto answered = link.answered())

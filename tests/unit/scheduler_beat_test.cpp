@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "error_of.hpp"
+#include "interposed_store.hpp"
 #include "scheduler/beat.hpp"
 #include "scheduler/schedule_plan.hpp"
 #include "scheduler/scheduler.hpp"
@@ -126,29 +127,6 @@ struct Bench {
 };
 
 using Ids = std::vector<std::string>;
-
-/// A store, before whose writes something happens.
-struct Interposed : Store {
-  explicit Interposed(std::shared_ptr<Store> store) : real(std::move(store)) {}
-  std::optional<StoreEntry> get(const std::string& key) override { return real->get(key); }
-  bool put_guarded(const std::vector<StoreWrite>& writes, const std::vector<StoreGuard>& guards) override {
-    if (before) before(writes);
-    return real->put_guarded(writes, guards);
-  }
-  bool erase(const std::string& key) override { return real->erase(key); }
-  std::vector<StoreEntry> list(const std::string& prefix, std::size_t limit,
-                               const std::string& after) override {
-    return real->list(prefix, limit, after);
-  }
-  std::optional<StoreEntry> await(const std::string& key, std::int64_t version, Duration timeout) override {
-    return real->await(key, version, timeout);
-  }
-  void stop_waiting() override { real->stop_waiting(); }
-  std::size_t sweep() override { return real->sweep(); }
-
-  const std::shared_ptr<Store> real;
-  std::function<void(const std::vector<StoreWrite>&)> before;
-};
 
 }  // namespace
 
@@ -441,7 +419,7 @@ TEST_CASE(
     Bench<SplitPlaces> bench;
     bench.put({bench.entry("a", "every:10s")});
     auto places = bench.rig.places(bench.hands);
-    const auto store = std::make_shared<Interposed>(places.schedules);
+    const auto store = std::make_shared<InterposedStore>(places.schedules);
     places.schedules = store;
     Beat beat(bench.options, places, bench.hands);
     beat.turn();
@@ -705,7 +683,7 @@ EVERYWHERE(
     "book: an edit that is held up before it is written does not overwrite the one that came in between") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:1m")});
-  const auto store = std::make_shared<Interposed>(bench.rig.places(bench.hands).schedules);
+  const auto store = std::make_shared<InterposedStore>(bench.rig.places(bench.hands).schedules);
   store->before = [&, once = true](const auto&) mutable {
     if (!std::exchange(once, false)) return;
     bench.hands.move(11s);
@@ -847,6 +825,34 @@ routes:
   CHECK(report.priority == 4);
   CHECK(bench.done().empty());
   CHECK(bench.run_of("b").error.find("routed to the broadcast caches") != std::string::npos);
+}
+
+TEST_CASE("beat: a route for those who ask for a queue is not for a schedule that names none") {
+  Bench<MemoryPlaces> bench;
+  bench.options.routing = read_routing("r.yaml", R"(
+queues: {default: , asked: , high: {priority_range: [5, 9]}}
+routes:
+  - match: {queue_override: default}
+    target: {type: queue, name: asked}
+  - match: {task: high}
+    target: {type: queue, name: high}
+)",
+                                       "default")
+                              .routing;
+  bench.put({bench.entry("none", "every:10s"), bench.entry("asks", "every:10s", {{"queue", "default"}}),
+             bench.entry("high", "every:10s", {{"task", "high"}})});
+  bench.run_until(*bench.beat(), bench.hands.now + 10s);
+  const auto jobs_in = [&](const std::string& queue) {
+    Ids names;
+    for (const auto& one :
+         bench.rig.places(bench.hands)
+             .broker->fetch({.queues = {queue}, .limit = 9, .lease = 30s, .consumer = "test"}))
+      names.push_back(envelope_from_wire(one.wire).headers.at("schedule-id"));
+    return names;
+  };
+  CHECK(jobs_in("default") == Ids{"none"});
+  CHECK(jobs_in("asked") == Ids{"asks"});
+  CHECK(jobs_in("high") == Ids{"high"});
 }
 
 TEST_CASE("scheduler: one that is to sign and can only verify is refused at its start") {

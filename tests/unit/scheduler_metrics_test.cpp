@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
 #include "core/id.hpp"
+#include "cut_broker.hpp"
 #include "error_of.hpp"
+#include "interposed_store.hpp"
 #include "scheduler/beat.hpp"
 #include "storage/open.hpp"
 
@@ -141,6 +143,59 @@ TEST_CASE("metrics: a job that cannot be published fails under its schedule") {
   CHECK(value(beat, "stem.scheduler.dispatch.attempts", each) == 1);
   CHECK(value(beat, "stem.scheduler.dispatch.failed", each) == 1);
   CHECK(value(beat, "stem.scheduler.dispatch.success", each) == 0);
+}
+
+TEST_CASE(
+    "metrics: what a broker does not take is overdue all the time, tried again, and no failure of a run") {
+  Rig rig;
+  rig.put("each");
+  const auto broker = std::make_shared<CutBroker>(rig.storage.broker);
+  Beat beat({}, {broker, rig.storage.results, rig.storage.results}, rig.hands);
+  Rig::settle(beat);
+  broker->cut = true;
+  rig.hands.now += 90s;
+  const MetricPoint::Labels each{{"schedule", "each"}};
+  for (int tries = 1; tries <= 3; ++tries) {
+    CHECK(error_of([&] { beat.turn(); }).status == 69);
+    CHECK(value(beat, "stem.scheduler.due.entries") == 1);
+    CHECK(value(beat, "stem.scheduler.overdue.entries") == 1);
+    CHECK(value(beat, "stem.scheduler.commit_failed") == tries);
+    CHECK(value(beat, "stem.scheduler.dispatch.failed", each) <= 0);
+    CHECK(value(beat, "stem.scheduler.dispatch.attempts", each) <= 0);
+  }
+  broker->cut = false;
+  Rig::settle(beat);
+  beat.turn();
+  CHECK(value(beat, "stem.scheduler.overdue.entries") == 0);
+  CHECK(value(beat, "stem.scheduler.dispatch.attempts", each) == 1);
+  CHECK(value(beat, "stem.scheduler.dispatch.success", each) == 1);
+  CHECK(value(beat, "stem.scheduler.dispatch.failed", each) == 0);
+}
+
+TEST_CASE("metrics: one that does not reach the store leads until its lock ends, and no longer") {
+  Rig rig;
+  const auto store = std::make_shared<InterposedStore>(rig.storage.results);
+  Beat beat({}, {rig.storage.broker, store, store}, rig.hands);
+  Rig::settle(beat);
+  const MetricPoint::Labels labels{{"worker", "one"}, {"namespace", "stem"}};
+  const auto leading = [&] {
+    MetricSnapshot snapshot;
+    beat.measure(snapshot, labels);
+    const auto* point = snapshot.find("stem.scheduler.leading", labels);
+    return point ? point->value : -1;
+  };
+  CHECK(leading() == 1);
+  store->before = [](const auto&) { throw Error(Exit::unavailable, "the store has gone"); };
+  rig.hands.now += 10s;  // of 15
+  CHECK(error_of([&] { beat.turn(); }).status == 69);
+  CHECK(leading() == 1);
+  rig.hands.now += 5s;
+  CHECK(leading() == 0);
+  CHECK(error_of([&] { beat.turn(); }).status == 69);
+  CHECK(leading() == 0);
+  store->before = nullptr;
+  Rig::settle(beat);
+  CHECK(leading() == 1);
 }
 
 TEST_CASE("metrics: no more than two hundred schedules are told apart") {
