@@ -2,6 +2,9 @@
 
 import fnmatch
 import sys
+import time
+
+PATIENCE = 60  # that nothing uses up where all is well
 
 
 class Checks:
@@ -37,6 +40,16 @@ class Checks:
         """Ends the script; meson reads status 77 as skipped."""
         print(f"skipped: {reason}")
         sys.exit(77)
+
+
+def until(condition, patience=PATIENCE):
+    """What `condition` returns once it is true, or its last answer."""
+    end = time.monotonic() + patience
+    while True:
+        answer = condition()
+        if answer or time.monotonic() > end:
+            return answer
+        time.sleep(0.05)
 
 
 def difference(left, left_name, right, right_name):

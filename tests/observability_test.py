@@ -24,9 +24,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from checks import Checks, difference
-
-PATIENCE = 60  # that nothing uses up where all is well
+from checks import Checks, PATIENCE, difference, until
 
 # Grafana puts these in; here the window fits a run of a minute that is scraped once a second.
 BUILT_IN = {"__rate_interval": "30s"}
@@ -34,16 +32,6 @@ BUILT_IN = {"__rate_interval": "30s"}
 
 # What only a process with an OpenTelemetry exporter shows, and none here has one.
 OF_EXPORTERS = {"stem_exporter_dropped_total"}
-
-
-def until(condition, patience=PATIENCE):
-    """What `condition` returns once it is true, or its last answer."""
-    end = time.monotonic() + patience
-    while True:
-        answer = condition()
-        if answer or time.monotonic() > end:
-            return answer
-        time.sleep(0.1)
 
 
 # ---- what can be seen without a Prometheus ---------------------------------------------------------------------------

@@ -15,19 +15,7 @@ import sys
 import tempfile
 import time
 
-from checks import Checks
-
-PATIENCE = 60  # that nothing uses up where all is well
-
-
-def until(condition, patience=PATIENCE):
-    """What `condition` returns once it is true, or its last answer."""
-    end = time.monotonic() + patience
-    while True:
-        answer = condition()
-        if answer or time.monotonic() > end:
-            return answer
-        time.sleep(0.05)
+from checks import Checks, PATIENCE, until
 
 
 def contents(path):

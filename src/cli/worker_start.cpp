@@ -1,18 +1,6 @@
-#include <spdlog/spdlog.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <iostream>
-
-#include "cli/commands.hpp"
-#include "core/listen_address.hpp"
+#include "cli/service_start.hpp"
 #include "core/memory_size.hpp"
 #include "core/name.hpp"
-#include "service/detach.hpp"
-#include "service/directories.hpp"
-#include "service/node_template.hpp"
 #include "service/run_worker.hpp"
 #include "worker/module.hpp"
 
@@ -20,12 +8,11 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string node, pidfile, logfile, workdir, command, runtime_dir, metrics_listen;
+  ServiceStart service;
+  std::string node, command;
   std::vector<std::string> apps, queues, broadcasts;
   std::string pool, max_memory;
   int concurrency = 0, max_tasks = 0;
-  bool detach = false, private_dirs = false;
-  Duration timeout = std::chrono::minutes{5};
 };
 
 /// Where handlers run, and how long their processes live.
@@ -57,11 +44,8 @@ Config configure(const Options& options, const Common& common, const Environment
   if (!options.broadcasts.empty()) config.broadcasts = options.broadcasts;
   for (const auto& channel : config.broadcasts) require_name("broadcast channel", channel);
   if (options.concurrency) config.concurrency = options.concurrency;
-  if (!options.pidfile.empty()) config.pidfile = options.pidfile;
-  if (!options.logfile.empty()) config.logfile = options.logfile;
-  if (!options.runtime_dir.empty()) config.runtime_dir = options.runtime_dir;
-  if (!options.metrics_listen.empty())
-    config.metrics_listen = ListenAddress::from(options.metrics_listen).text();
+  if (!options.service.pidfile.empty()) config.pidfile = options.service.pidfile;
+  if (!options.service.logfile.empty()) config.logfile = options.service.logfile;
   // On the command line, --app and --command each say what to run: the one that is there wins over the
   // other's variable.
   if (!options.command.empty())
@@ -69,21 +53,12 @@ Config configure(const Options& options, const Common& common, const Environment
   else if (!options.apps.empty())
     config.command.clear();
   configure_pool(options, config);
-  if (common.verbose) config.log_level = "debug";
+  options.service.configure(config, common);
   if (config.command.empty() && config.apps.empty())
     throw Error(Exit::config, "node " + config.node +
                                   " has nothing to run: give task modules (--app, STEM_WORKER_APP) or a "
                                   "program (--command, STEM_WORKER_COMMAND)");
   return config;
-}
-
-void enter_workdir(const Options& options, const std::string& node) {
-  if (options.workdir.empty()) return;
-  const auto directory = NodeTemplate::now(node).expand(options.workdir);
-  if (chdir(directory.c_str()) != 0)
-    throw Error(errno == EACCES ? Exit::no_permission : Exit::no_input,
-                "cannot enter the working directory " + directory + ": " + std::strerror(errno) +
-                    "; make it or change --workdir");
 }
 
 int run_here(const Options& options, const Common& common, const Config& config,
@@ -97,7 +72,7 @@ int run_here(const Options& options, const Common& common, const Config& config,
   WorkerRun run;
   run.reread = [&] { return configure(options, common, files.read()); };
   run.on_ready = std::move(on_ready);
-  run.private_dirs = options.private_dirs;
+  run.private_dirs = options.service.private_dirs;
   run.colour = !common.no_color;
   return run_worker_service(config, environment, tasks, run);
 }
@@ -106,28 +81,9 @@ int start(const Options& options, const Common& common) {
   EnvironmentFiles files(common, options.node);
   const auto environment = files.read();
   const auto config = configure(options, common, environment);
-  enter_workdir(options, config.node);
-  if (!options.detach) return run_here(options, common, config, environment, files, {});
-
-  DetachSettings detach;
-  detach.timeout = options.timeout;
-  // The worker stays where it is told to be, not in `/`: paths of modules are relative to it.
-  if (char* here = get_current_dir_name()) {
-    detach.workdir = here;
-    free(here);
-  }
-  if (!config.logfile.empty()) {
-    detach.logfile = NodeTemplate::now(config.node).expand(config.logfile);
-    make_parent_directories(detach.logfile, Owner::self(), options.private_dirs);
-  }
-  const auto pid = start_detached(detach, [&](const std::function<void()>& ready) {
-    return run_here(options, common, config, environment, files, ready);
+  return options.service.start(config, common, [&](std::function<void()> on_ready) {
+    return run_here(options, common, config, environment, files, std::move(on_ready));
   });
-  if (common.json)
-    std::cout << Json{{"node", config.node}, {"pid", pid}, {"state", "running"}} << '\n';
-  else
-    std::cout << config.node << " is running, pid " << pid << '\n';
-  return 0;
 }
 
 }  // namespace
@@ -164,20 +120,7 @@ Work define_worker_start(CLI::App& app, Common& common) {
   app.add_option("--command", options->command,
                  "run and look after this program instead (STEM_WORKER_COMMAND)")
       ->type_name("LINE");
-  app.add_option("--pidfile", options->pidfile, "pidfile; %n node, %h host, %d start time, %I process index")
-      ->type_name("TEMPLATE");
-  app.add_option("--logfile", options->logfile, "log file, same marks; reopened on SIGHUP")
-      ->type_name("TEMPLATE");
-  app.add_option("--workdir", options->workdir, "enter this directory first, same marks")
-      ->type_name("TEMPLATE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
-      ->type_name("DIR");
-  app.add_option("--metrics-listen", options->metrics_listen,
-                 "serve metrics: a port, ADDRESS:PORT or unix:/PATH (STEM_METRICS_LISTEN)")
-      ->type_name("ADDRESS");
-  app.add_flag("--private", options->private_dirs, "make run and log directories 0750 instead of 0755");
-  app.add_flag("--detach", options->detach, "run in the background; returns once the worker is ready");
-  add_duration(app, "--timeout", options->timeout, "how long --detach waits for the worker to be ready (5m)");
+  options->service.add_options(app, "%n node, %h host, %d start time, %I process index", "worker");
   return [options, &common] { return start(*options, common); };
 }
 

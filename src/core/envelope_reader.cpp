@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/envelope_field.hpp"
 #include "core/json_depth.hpp"
 #include "core/name.hpp"
 
@@ -107,7 +108,7 @@ class EnvelopeReader {
     if (key_ == Key::args || key_ == Key::meta) {
       has_args_ |= key_ == Key::args;
       tree_.emplace(key_ == Key::args ? envelope_.args : envelope_.meta).start(Json::object());
-    } else if (key_ != Key::headers && key_ != Key::other) {
+    } else if (key_ != Key::headers && key_ != other) {
       wrong_type();
     }
     return true;
@@ -126,44 +127,16 @@ class EnvelopeReader {
   bool parse_error(std::size_t, const std::string&, const Json::exception&) { return false; }
 
  private:
-  enum class Key {
-    other,
-    id,
-    name,
-    args,
-    headers,
-    enqueued_at,
-    not_before,
-    priority,
-    attempt,
-    max_retries,
-    visibility_timeout,
-    queue,
-    meta
-  };
-  struct Spelling {
-    const char* name;
-    const char* what;
-  };
+  using Key = EnvelopeField;
+  static constexpr auto other = static_cast<Key>(envelope_field_names.size());
   /// In the order of Key.
-  static constexpr Spelling spellings[] = {{"", ""},
-                                           {"id", "a string"},
-                                           {"name", "a string"},
-                                           {"args", "an object"},
-                                           {"headers", "an object"},
-                                           {"enqueuedAt", "an ISO 8601 time"},
-                                           {"notBefore", "an ISO 8601 time"},
-                                           {"priority", "an integer"},
-                                           {"attempt", "an integer"},
-                                           {"maxRetries", "an integer"},
-                                           {"visibilityTimeout", "an integer"},
-                                           {"queue", "a string"},
-                                           {"meta", "an object"}};
+  static constexpr std::array<const char*, envelope_field_names.size()> types{
+      "a string",   "a string",   "an object",  "an object",  "an ISO 8601 time", "an ISO 8601 time",
+      "an integer", "an integer", "an integer", "an integer", "a string",         "an object"};
 
-  static Key key_called(const std::string& name) {
-    const auto* found = std::find_if(std::begin(spellings) + 1, std::end(spellings),
-                                     [&](const auto& one) { return name == one.name; });
-    return found == std::end(spellings) ? Key::other : static_cast<Key>(found - std::begin(spellings));
+  static Key key_called(std::string_view name) {
+    const auto found = std::find(envelope_field_names.begin(), envelope_field_names.end(), name);
+    return static_cast<Key>(found - envelope_field_names.begin());
   }
 
   bool in_headers() const { return depth_ >= 2 && key_ == Key::headers; }
@@ -174,21 +147,19 @@ class EnvelopeReader {
   }
 
   [[noreturn]] void wrong_type() const {
-    const auto& key = spellings[static_cast<std::size_t>(key_)];
-    malformed(std::string("'") + key.name + "' must be " + key.what);
+    malformed("'" + std::string(name_of(key_)) + "' must be " + types[static_cast<std::size_t>(key_)]);
   }
   [[noreturn]] bool bad_header() const { malformed("header '" + printable(header_) + "' must be a string"); }
   /// A value of a type that no key outside of trees takes.
   bool wrong() const {
     if (in_headers()) bad_header();
-    if (depth_ == 1 && key_ != Key::other) wrong_type();
+    if (depth_ == 1 && key_ != other) wrong_type();
     return is_inside();
   }
 
   bool integer(std::int64_t value) {
     const auto within = [&](std::int64_t low, std::int64_t high) {
-      if (value < low || value > high)
-        malformed(std::string("'") + spellings[static_cast<std::size_t>(key_)].name + "' is out of range");
+      if (value < low || value > high) malformed("'" + std::string(name_of(key_)) + "' is out of range");
       return static_cast<int>(value);
     };
     if (depth_ != 1) return wrong();
@@ -227,7 +198,7 @@ class EnvelopeReader {
   Envelope envelope_;
   std::optional<JsonTree> tree_;  // of the arguments or the meta, while they are read
   std::string header_;
-  Key key_ = Key::other;
+  Key key_ = other;
   int depth_ = 0;
   bool has_args_ = false;
 };

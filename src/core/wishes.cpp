@@ -4,6 +4,8 @@
 #include <cmath>
 #include <stem/error.hpp>
 
+#include "core/milliseconds.hpp"
+
 namespace stem {
 namespace {
 
@@ -14,10 +16,6 @@ constexpr const char* expires_key = "stem.expiresAt";
 constexpr const char* ttl_key = "stem.resultTtlMs";
 constexpr const char* ignore_key = "stem.ignoreResult";
 constexpr std::int64_t longest_ms = std::int64_t{100} * 366 * 24 * 3600 * 1000;
-
-std::int64_t ms(Duration length) {
-  return duration_cast<milliseconds>(length).count();
-}
 
 std::optional<Duration> length_in(const Json& object, const char* key) {
   const auto found = object.find(key);

@@ -12,6 +12,7 @@
 #include <stem/version.hpp>
 
 #include "core/log_event.hpp"
+#include "core/milliseconds.hpp"
 #include "service/prometheus_page.hpp"
 #include "service/start_text.hpp"
 #include "service/telemetry.hpp"
@@ -26,10 +27,6 @@ constexpr Duration idle_tick = 15s;  // without a watchdog
 constexpr Duration extension =
     15s;  // each EXTEND_TIMEOUT_USEC=, renewed every `renewal` while there is progress
 constexpr Duration renewal = 5s;
-
-std::int64_t ms(Duration length) {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(length).count();
-}
 
 /// A daemon has no terminal: what one would stop and resume a program with is the workload's business
 /// there.

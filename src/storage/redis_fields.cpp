@@ -3,36 +3,25 @@
 #include <array>
 #include <charconv>
 
+#include "core/envelope_field.hpp"
 #include "core/json_depth.hpp"
 #include "core/json_text.hpp"
 
 namespace stem {
 namespace {
 
-// In the order of the wire form.
-enum Field {
-  id,
-  name,
-  args,
-  headers,
-  enqueued_at,
-  not_before,
-  priority,
-  attempt,
-  max_retries,
-  visibility_timeout,
-  queue,
-  meta
-};
-constexpr std::array<std::string_view, 12> names{
-    "id",       "name",    "args",       "headers",           "enqueuedAt", "notBefore",
-    "priority", "attempt", "maxRetries", "visibilityTimeout", "queue",      "meta"};
+using enum EnvelopeField;
+constexpr auto& names = envelope_field_names;
 
 }  // namespace
 
 void add_entry(RedisCommand& command, const Envelope& envelope, WallTime since) {
-  const auto add = [&](Field field, std::string_view value) { command.add(names[field]).add(value); };
-  const auto number = [&](Field field, std::int64_t value) { command.add(names[field]).add(value); };
+  const auto add = [&](EnvelopeField field, std::string_view value) {
+    command.add(name_of(field)).add(value);
+  };
+  const auto number = [&](EnvelopeField field, std::int64_t value) {
+    command.add(name_of(field)).add(value);
+  };
   if (too_deep(envelope.args) || too_deep(envelope.meta)) (void)to_wire(envelope);  // says so
   try {
     add(id, envelope.id);
@@ -60,6 +49,7 @@ void add_entry(RedisCommand& command, const Envelope& envelope, WallTime since) 
 
 RedisEntry read_entry(const RedisValue& words) {
   std::array<std::string_view, names.size()> values{};
+  const auto value_of = [&](EnvelopeField field) { return values[static_cast<std::size_t>(field)]; };
   for (std::size_t i = 0; i + 1 < words.size(); i += 2) {
     const auto key = words[i].text;
     if (i / 2 < names.size() && key == names[i / 2]) {
@@ -67,22 +57,23 @@ RedisEntry read_entry(const RedisValue& words) {
       continue;
     }
     // What the delayed jobs held was no envelope. Who runs it says so.
-    if (key == "wire") return {.id = std::string(values[id]), .wire = std::string(words[i + 1].text)};
+    if (key == "wire") return {.id = std::string(value_of(id)), .wire = std::string(words[i + 1].text)};
     for (std::size_t field = 0; field < names.size(); ++field)
       if (key == names[field]) values[field] = words[i + 1].text;
   }
-  RedisEntry entry{.id = std::string(values[id]), .wire = {}};
-  std::from_chars(values[attempt].data(), values[attempt].data() + values[attempt].size(), entry.attempt);
+  RedisEntry entry{.id = std::string(value_of(id)), .wire = {}};
+  std::from_chars(value_of(attempt).data(), value_of(attempt).data() + value_of(attempt).size(),
+                  entry.attempt);
   std::size_t size = 256;
   for (const auto value : values) size += value.size();
   JsonText json(size);
-  const auto raw = [&](Field field, std::string_view fallback) {
-    json.raw(names[field], values[field].empty() ? fallback : values[field]);
+  const auto raw = [&](EnvelopeField field, std::string_view fallback) {
+    json.raw(name_of(field), value_of(field).empty() ? fallback : value_of(field));
   };
-  const auto text_or_null = [&](Field field) {
-    values[field].empty() ? json.null(names[field]) : json.text(names[field], values[field]);
+  const auto text_or_null = [&](EnvelopeField field) {
+    value_of(field).empty() ? json.null(name_of(field)) : json.text(name_of(field), value_of(field));
   };
-  json.text(names[id], values[id]).text(names[name], values[name]);
+  json.text(name_of(id), value_of(id)).text(name_of(name), value_of(name));
   raw(args, "{}");
   raw(headers, "{}");
   text_or_null(enqueued_at);
@@ -91,7 +82,7 @@ RedisEntry read_entry(const RedisValue& words) {
   raw(attempt, "0");
   raw(max_retries, "0");
   raw(visibility_timeout, "null");
-  json.text(names[queue], values[queue]);
+  json.text(name_of(queue), value_of(queue));
   raw(meta, "{}");
   entry.wire = std::move(json).finish();
   return entry;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/milliseconds.hpp"
 #include "core/redaction.hpp"
 #include "service/control_client.hpp"
 #include "service/control_socket.hpp"
@@ -22,9 +23,6 @@ namespace {
 /// Leaves a caller who allows one second in all some of it.
 constexpr Duration patience = std::chrono::milliseconds{800};
 
-std::int64_t ms(Duration length) {
-  return duration_cast<std::chrono::milliseconds>(length).count();
-}
 Duration from_ms(const Json& number) {
   return std::chrono::milliseconds{number.get<std::int64_t>()};
 }

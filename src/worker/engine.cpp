@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <set>
 
 #include "worker/control_desk.hpp"
 
@@ -18,15 +17,6 @@ using std::chrono::seconds;
 /// latency.
 constexpr Duration linger = milliseconds{2};
 constexpr Duration sweep_every = std::chrono::minutes{5};
-
-/// A record that cannot be read is overwritten.
-bool is_final_record(const std::string& wire) {
-  try {
-    return is_final(result_from_wire(wire).state);
-  } catch (const Error&) {
-    return false;
-  }
-}
 
 }  // namespace
 
@@ -59,6 +49,10 @@ Engine::Engine(EngineOptions options, const Registry& tasks, const Storage& stor
       desk_(std::make_unique<ControlDesk>(*this, options_, tasks, storage_, clock)),
       listener_(*storage_.broker, subscriptions_, clock),
       held_(options_, shared_, clock, wake_),
+      renewal_(*storage_.broker, held_, shared_.series, clock, options_.lease,
+               [this](const auto& call) { return ask(call); }),
+      progress_(*storage_.results, held_, options_.rules, clock,
+                [this](const auto& call) { return ask(call); }),
       canvas_(storage_, clock_, options_.signer, options_.rules.result_ttl, options_.lease),
       prefetch_(options_, shared_.counters) {
   canvas_.on_chord = [this](const std::string& task) { shared_.series.count_chord(task); };
@@ -156,8 +150,8 @@ void Engine::turn() {
   put_back();
   if (held_.expire()) announce(true);
   watch_children();
-  write_progress();
-  renew();
+  progress_.write();
+  renewal_.turn();
   exchange();
   listen();
   tidy();
@@ -204,78 +198,12 @@ void Engine::watch_children() {
   halt();
 }
 
-void Engine::write_progress() {
-  for (const auto& job : held_.all()) {
-    if (job->stage != LeasedJob::Stage::running || !job->leased) continue;
-    std::optional<std::pair<double, std::string>> progress;
-    {
-      const std::lock_guard lock(job->progress_mutex);
-      progress.swap(job->progress);
-    }
-    if (!progress) continue;
-    const bool written = ask([&] {
-      // Only over a record that is not final: another worker may have taken the job over and ended it.
-      auto& results = *storage_.results;
-      const auto before = results.get(result_key(job->delivery.id));
-      if (before && is_final_record(before->value)) return;
-      results.compare_and_set(
-          progress_record(job->delivery, job->envelope.name, {job->started_at, clock_.wall()},
-                          progress->first, progress->second, options_.rules),
-          before ? before->version : 0);
-    });
-    if (written) continue;
-    const std::lock_guard lock(job->progress_mutex);
-    if (!job->progress) job->progress = std::move(progress);
-  }
-}
-
-/// Renews every lease well before it ends, and at once those for which a handler asked.
-void Engine::renew() {
-  const auto now = clock_.steady();
-  std::vector<Receipt> receipts, lost;
-  if (now >= next_renewal_)
-    for (const auto& job : held_.all())
-      if (job->leased && !job->settled) receipts.push_back(job->delivery.receipt);
-  if (receipts.empty() || ask([&] { lost = storage_.broker->renew(receipts, options_.lease); })) {
-    if (now >= next_renewal_) next_renewal_ = now + options_.lease / 3;
-    if (!receipts.empty()) count_renewed(lost);
-  }
-  for (const auto& job : held_.all()) {
-    const Duration asked{job->extend_micros.exchange(0)};
-    if (asked == Duration::zero() || !job->leased || job->settled) continue;
-    // A handler that says "still at it" in a tight loop costs no more than a few renewals a lease.
-    if (asked <= options_.lease && now - job->renewed_at < options_.lease / 10) continue;
-    const bool done = ask([&] {
-      const auto gone =
-          storage_.broker->renew(std::span(&job->delivery.receipt, 1), std::max(asked, options_.lease));
-      lost.insert(lost.end(), gone.begin(), gone.end());
-      job->renewed_at = now;
-      if (gone.empty()) ++shared_.series.leases_of(job->delivery.queue).renewed;
-    });
-    std::int64_t none = 0;
-    if (!done) job->extend_micros.compare_exchange_strong(none, asked.count());
-  }
-  if (!lost.empty()) held_.lose(lost);
-}
-
-/// Of all leases that are held, but for these.
-void Engine::count_renewed(const std::vector<Receipt>& lost) {
-  const std::set<Receipt> gone(lost.begin(), lost.end());
-  std::pair<const std::string*, LeaseSeries*> last{};  // jobs of one queue come together
-  for (const auto& job : held_.all()) {
-    if (!job->leased || job->settled || gone.contains(job->delivery.receipt)) continue;
-    const auto& queue = job->delivery.queue;
-    if (!last.first || *last.first != queue) last = {&queue, &shared_.series.leases_of(queue)};
-    ++last.second->renewed;
-  }
-}
-
 /// As many jobs as are missing to what should be at hand.
 Demand Engine::demand() const {
   Demand demand{subscriptions_.open(), 0, options_.lease, options_.node};
   if (demand.queues.empty() || !desk_->begun()) return demand;
   // Not while a renewal is overdue: leases of ours may have ended, and we would be handed our own jobs again.
-  const bool sure = held_.all().empty() || clock_.steady() < next_renewal_;
+  const bool sure = held_.all().empty() || clock_.steady() < renewal_.next();
   if (look_ && sure) demand.limit = room();
   return demand;
 }
@@ -348,7 +276,7 @@ void Engine::listen() {
 
 void Engine::deliver(std::vector<Delivery> deliveries, bool leased) {
   if (deliveries.empty()) return;
-  if (held_.all().empty()) next_renewal_ = clock_.steady() + options_.lease / 3;
+  if (held_.all().empty()) renewal_.begin();
   held_.take(std::move(deliveries), leased, [this](const std::string& id) { return desk_->revoked(id); });
   announcement_due_ = true;
 }
@@ -396,7 +324,7 @@ void Engine::rest() {
   if (lingering) at_most(unsettled.since() + linger);
   if (!unsettled.empty() && !lingering) at_most(std::max(next_try, now));
   if (!held_.all().empty()) {
-    at_most(std::max(next_renewal_, next_try));
+    at_most(std::max(renewal_.next(), next_try));
     at_most(now + seconds{1});
     if (const auto deadline = held_.next_deadline()) at_most(*deadline);
   }

@@ -16,7 +16,9 @@
 #include "worker/canvas_book.hpp"
 #include "worker/engine_options.hpp"
 #include "worker/held_jobs.hpp"
+#include "worker/lease_renewal.hpp"
 #include "worker/prefetch.hpp"
+#include "worker/progress_reports.hpp"
 #include "worker/queue_watch.hpp"
 #include "worker/signal_fd.hpp"
 #include "worker/subscriptions.hpp"
@@ -108,9 +110,6 @@ class Engine {
   void attend();
   void put_back();
   void watch_children();
-  void write_progress();
-  void renew();
-  void count_renewed(const std::vector<Receipt>& lost);
   void exchange();
   void listen();
   void tidy();
@@ -146,10 +145,12 @@ class Engine {
   std::unique_ptr<ControlDesk> desk_;
   BroadcastListener listener_;
   HeldJobs held_;
+  LeaseRenewal renewal_;
+  ProgressReports progress_;
   CanvasBook canvas_;
   Prefetch prefetch_;
   Duration last_answer_{};  // how long it took the last exchange to come back
-  SteadyTime last_exchange_{}, next_renewal_{}, next_announcement_{}, next_sweep_{};
+  SteadyTime last_exchange_{}, next_announcement_{}, next_sweep_{};
   std::optional<SteadyTime> next_look_;  ///< when to ask for jobs without having been woken
   bool announcement_due_ = false;
   bool look_ = true;  ///< there may be jobs to fetch
