@@ -14,26 +14,9 @@ namespace {
 using namespace std::chrono;
 
 constexpr std::size_t page = 1000;
-constexpr std::size_t fired_at_once = 500;      // schedules in one commit
-constexpr std::size_t published_at_once = 200;  // slots of one schedule in one commit
+constexpr std::size_t fired_at_once = 500;  // schedules in one commit
 constexpr Duration longest_rest = hours{1};
 constexpr Duration sweep_every = minutes{10};
-
-/// The last slot up to `end`; `first` is one. In so few steps that a schedule of every second may have been
-/// left for years.
-WallTime last_slot(const ScheduleEntry& entry, WallTime first, WallTime end) {
-  // `last` is a slot, and there is none behind `bound` up to `end`.
-  auto last = first;
-  for (auto bound = end; last < bound;) {
-    const auto middle = last + (bound - last) / 2;
-    const auto slot = entry.next_slot(middle);
-    if (slot && *slot <= end)
-      last = *slot;
-    else
-      bound = middle;
-  }
-  return last;
-}
 
 }  // namespace
 
@@ -86,7 +69,8 @@ Duration Beat::turn() {
   }
   sweep();
   tell_next();
-  const auto next = line_.empty() ? longest_rest : line_.begin()->first - clock_.wall();
+  const auto first = line_.first();
+  const auto next = first ? first->first - clock_.wall() : longest_rest;
   return std::clamp(next, Duration{}, lock_.next_look());
 }
 
@@ -123,10 +107,8 @@ void Beat::lead() {
 }
 
 void Beat::forget() {
-  items_.clear();
   line_.clear();
-  counters_.schedules = 0;
-  counters_.broken = 0;
+  count_schedules();
   revision_ = -1;
 }
 
@@ -137,6 +119,11 @@ void Beat::start_over() {
   forget();
 }
 
+void Beat::count_schedules() {
+  counters_.schedules = static_cast<std::int64_t>(line_.size());
+  counters_.broken = static_cast<std::int64_t>(line_.broken());
+}
+
 /// False if the lead was lost over it.
 bool Beat::read_news() {
   const auto news = book_.news(revision_);
@@ -145,12 +132,12 @@ bool Beat::read_news() {
     if (!load_all()) return false;
   } else {
     for (const auto& name : news.changed)
-      load(name, places_.schedules->get(ScheduleBook::entry_key(name)),
-           places_.schedules->get(ScheduleBook::run_key(name)));
+      line_.load(name, places_.schedules->get(ScheduleBook::entry_key(name)),
+                 places_.schedules->get(ScheduleBook::run_key(name)));
   }
   // What was written after news() was asked for is news the next time, even if it was read already.
   revision_ = news.revision;
-  counters_.schedules = static_cast<std::int64_t>(items_.size());
+  count_schedules();
   return true;
 }
 
@@ -181,63 +168,36 @@ bool Beat::load_all() {
            [&](const std::string& name, StoreEntry entry) { runs.emplace(name, std::move(entry)); }) &&
       each(ScheduleBook::entry_key(""), [&](const std::string& name, StoreEntry entry) {
         const auto run = runs.find(name);
-        load(name, std::move(entry),
-             run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
+        line_.load(name, std::move(entry),
+                   run == runs.end() ? std::nullopt : std::optional(std::move(run->second)));
       });
   if (!held) {
     forget();
     return false;
   }
-  spdlog::info("{} schedules read in {} ms", items_.size(),
+  spdlog::info("{} schedules read in {} ms", line_.size(),
                duration_cast<milliseconds>(clock_.steady() - began).count());
   return true;
-}
-
-void Beat::load(const std::string& name, const std::optional<StoreEntry>& entry,
-                const std::optional<StoreEntry>& run) {
-  drop(name);
-  if (!entry || entry->value.empty()) return;  // deleted, or just being so
-  auto& item = *items_.emplace(name, Item{entry->value, {}, {}, false}).first;
-  try {
-    if (run && !run->value.empty()) item.second.run = schedule_run_from_wire(run->value);
-    const auto known = schedule_entry_from_wire(entry->value);
-    const auto slot = next_slot(known, item.second.run);
-    line_up(item, slot ? std::optional(known.due(*slot)) : std::nullopt);
-  } catch (const std::exception& error) {
-    spdlog::error("schedule {} is left out: {}", name, error.what());
-    item.second.broken = true;
-    ++counters_.broken;
-  }
-}
-
-void Beat::line_up(Items::value_type& item, std::optional<WallTime> due) {
-  if (item.second.due) line_.erase({*item.second.due, item.first});
-  item.second.due = due;
-  if (due) line_.emplace(*due, item.first);
-}
-
-void Beat::drop(const std::string& name) {
-  const auto item = items_.find(name);
-  if (item == items_.end()) return;
-  line_up(*item, std::nullopt);
-  counters_.broken -= item->second.broken;
-  items_.erase(item);
 }
 
 /// One commit's worth. Returns whether there may be more that is due.
 bool Beat::fire(WallTime now) {
   const auto options = this->options();
   std::vector<Firing> firings;
-  for (auto next = line_.begin(); next != line_.end() && next->first <= now && firings.size() < fired_at_once;
-       ++next) {
-    auto& item = *items_.find(std::string(next->second));
+  for (auto* const item : line_.due(now, fired_at_once)) {
     try {
-      firings.push_back(firing(item, now, options));
+      firings.push_back(firing_of(*item, now, options));
     } catch (const std::exception& error) {
-      spdlog::error("schedule {} is left out: {}", item.first, error.what());
-      firings.push_back({&item, item.second.run, std::nullopt, {}, false});
+      spdlog::error("schedule {} is left out: {}", item->first, error.what());
+      firings.push_back({.item = item, .run = item->second.run});
       firings.back().run.error = error.what();
       ++counters_.errors;
+    }
+    if (const auto lost = firings.back().given_up; lost > 0) {
+      counters_.errors += static_cast<std::int64_t>(lost);
+      auto& series = series_.of(item->first);
+      series.attempts += lost;
+      series.failed += lost;
     }
   }
   if (firings.empty()) return false;
@@ -272,21 +232,16 @@ bool Beat::fire(WallTime now) {
   for (auto& firing : firings) {
     auto& item = *firing.item;
     item.second.run = std::move(firing.run);
-    line_up(item, firing.due);
+    line_.line_up(item, firing.due);
     counters_.published += static_cast<std::int64_t>(firing.jobs.size());
     counters_.misfires += firing.missed;
   }
-  return !line_.empty() && line_.begin()->first <= clock_.wall();
+  return line_.is_due(clock_.wall());
 }
 
 /// How many are due, whether or not they can be published.
 void Beat::look_at_line(WallTime now) {
-  constexpr int most = 100'000;
-  int due = 0, overdue = 0;
-  for (auto next = line_.begin(); next != line_.end() && next->first <= now && due < most; ++next) {
-    ++due;
-    overdue += now - next->first > ScheduleSeriesBook::overdue_after;
-  }
+  const auto [due, overdue] = line_.count_due(now, ScheduleSeriesBook::overdue_after);
   series_.due = due;
   series_.overdue = overdue;
 }
@@ -316,74 +271,6 @@ void Beat::measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels) 
   number("stem.scheduler.schedules", "Schedules that are known; 0 while another scheduler leads.",
          static_cast<double>(counters_.schedules));
   series_.measure(snapshot, labels);
-}
-
-Beat::Firing Beat::firing(Items::value_type& item, WallTime now, const BeatOptions& options) {
-  const auto entry = schedule_entry_from_wire(item.second.wire);
-  Firing firing{&item, item.second.run, {}, {}, false};
-  auto& run = firing.run;
-  const auto publish = [&](WallTime slot) {
-    run.slot = slot;
-    try {
-      auto job = entry.job(slot, now, options.routing.default_queue, options.default_max_retries);
-      validate(job);
-      // As the schedule asks for it: where it names no queue, a route for those of a queue is not for it.
-      const auto to = options.routing.destination(job.name, job.headers, entry.queue, job.priority);
-      // A publication and its bookkeeping are one commit; a message to everyone could not be in it.
-      if (to.to_everyone)
-        throw Error(Exit::config, "task " + job.name + " is routed to the broadcast " + to.name +
-                                      "; a schedule enqueues into a queue");
-      job.queue = to.name;
-      job.priority = to.priority;
-      auto span = trace_enqueue(options.tracer.get(), job);
-      if (options.signer) options.signer->sign(job);
-      if (span) firing.spans.push_back(std::move(span));
-      firing.jobs.push_back(std::move(job));
-      firing.drifts.push_back(now - entry.due(slot));
-      run.last_slot = slot;
-      run.last_run = now;
-      run.drift = now - entry.due(slot);
-      ++run.runs;
-      run.error.clear();
-    } catch (const Error& error) {
-      run.error = error.what();
-      ++counters_.errors;
-      auto& series = series_.of(entry.name);
-      ++series.attempts;
-      ++series.failed;
-      spdlog::error("schedule {}: slot {} cannot be published: {}", item.first, format_time(slot),
-                    error.what());
-    }
-  };
-  run.begin(entry);
-  // Whatever its jitter, no slot up to here is on time any more.
-  const auto late = now - entry.jitter - options.grace;
-  const auto first = next_slot(entry, run);
-  if (first && *first <= late && options.catch_up != CatchUp::all) {
-    const auto on_time = entry.next_slot(late);
-    const bool another = on_time && entry.due(*on_time) <= now;
-    // Of what runs once, whoever publishes it late has to take the same slot.
-    const auto last = entry.run_once ? *first : last_slot(entry, *first, late);
-    std::optional<WallTime> passed;
-    if (options.catch_up == CatchUp::none || (another && !entry.run_once))
-      passed = late;
-    else if (last != *first)
-      passed = last - Duration{1};
-    if (passed) {
-      run.slot = passed;
-      ++run.misfires;
-      firing.missed = true;
-      spdlog::debug("schedule {}: slots from {} to {} were missed", item.first, format_time(*first),
-                    format_time(*passed));
-    }
-  }
-  for (std::size_t count = 0; count < published_at_once; ++count) {
-    const auto slot = next_slot(entry, run);
-    if (!slot || entry.due(*slot) > now) break;
-    publish(*slot);
-  }
-  if (const auto slot = next_slot(entry, run)) firing.due = entry.due(*slot);
-  return firing;
 }
 
 /// Jobs, and what is remembered of them. False if we no longer lead, or the book was edited.
@@ -420,9 +307,9 @@ bool Beat::already_there(const Envelope& job, WallTime due) {
 }
 
 void Beat::tell_next() {
-  const auto text = line_.empty() ? std::string()
-                                  : std::string(line_.begin()->second) + " at " +
-                                        format_time(floor<seconds>(line_.begin()->first));
+  const auto first = line_.first();
+  const auto text =
+      first ? std::string(first->second) + " at " + format_time(floor<seconds>(first->first)) : std::string();
   const std::lock_guard lock(mutex_);
   next_up_ = text;
 }

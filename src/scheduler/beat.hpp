@@ -2,33 +2,15 @@
 
 #include <atomic>
 #include <mutex>
-#include <set>
-#include <stem/signing.hpp>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
-#include "core/routing.hpp"
+#include "scheduler/firing.hpp"
 #include "scheduler/leader_lock.hpp"
 #include "scheduler/schedule_book.hpp"
 #include "scheduler/schedule_series.hpp"
-#include "telemetry/enqueue_span.hpp"
 
 namespace stem {
-
-/// What becomes of slots that were missed: `last` is for those whose like has not come since.
-enum class CatchUp { none, last, all };
-
-struct BeatOptions {
-  std::string title = "scheduler";  ///< for people who ask who leads
-  CatchUp catch_up = CatchUp::last;
-  Duration grace = std::chrono::minutes{1};  ///< a slot that is later than this, and its jitter, was missed
-  Duration lock_period = std::chrono::seconds{15};  ///< of the leader's lock; another takes over within two
-  int default_max_retries = 3;
-  Routing routing{};                      ///< where the jobs of a schedule go, beyond what it says itself
-  std::optional<PayloadSigner> signer{};  ///< signs every job, if there is one
-  std::shared_ptr<Tracer> tracer{};       ///< null = nothing is told to a collector; stays
-};
 
 /// Publishes what is due. One thread turns it; the counters may be read by any.
 ///
@@ -70,40 +52,16 @@ class Beat {
   std::string holder() const;
 
  private:
-  /// A schedule that is known. Its stored form is read again when it is due: few are at a time, and there may
-  /// be very many.
-  struct Item {
-    std::string wire;
-    ScheduleRun run;
-    std::optional<WallTime> due;
-    bool broken = false;  // cannot be read
-  };
-  using Items = std::unordered_map<std::string, Item>;
-  /// What becomes of one schedule in one commit.
-  struct Firing {
-    Items::value_type* item;
-    ScheduleRun run;
-    std::optional<WallTime> due;
-    std::vector<Envelope> jobs;
-    bool missed = false;
-    std::vector<Duration> drifts{};  // of the jobs
-    std::vector<EnqueueSpan> spans{};
-  };
-
   void lead();
   void forget();
   void start_over();
   void sweep();
   bool read_news();
   bool load_all();
-  void load(const std::string& name, const std::optional<StoreEntry>& entry,
-            const std::optional<StoreEntry>& run);
-  void line_up(Items::value_type& item, std::optional<WallTime> due);
-  void drop(const std::string& name);
+  void count_schedules();
   bool fire(WallTime now);
   void look_at_line(WallTime now);
   void count(const std::vector<Firing>& firings, WallTime now, Duration took);
-  Firing firing(Items::value_type& item, WallTime now, const BeatOptions& options);
   bool publish(std::vector<Firing>& firings, WallTime now);
   bool already_there(const Envelope& job, WallTime due);
   void tell_next();
@@ -113,9 +71,8 @@ class Beat {
   const Clock& clock_;
   ScheduleBook book_;
   LeaderLock lock_;
-  Items items_;
-  std::set<std::pair<WallTime, std::string_view>> line_;  // by when they are due
-  std::int64_t revision_ = -1;                            // of the book as far as it is known
+  ScheduleLine line_;
+  std::int64_t revision_ = -1;  // of the book as far as it is known
   WallTime led_since_{};
   bool leading_ = false;
   int term_ = 0;

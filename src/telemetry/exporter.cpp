@@ -110,7 +110,7 @@ void Exporter::finish(Duration limit) {
   }
   changed_.notify_one();
   {
-    // What it waits for now may take longer than there is time for.
+    // A request under way ends, or is given up, by `stop_by_`.
     const std::lock_guard lock(mutex_);
     if (auto* const post = posting_.load()) post->wake();
   }
