@@ -1,7 +1,6 @@
-#include <filesystem>
 #include <iostream>
 
-#include "cli/commands.hpp"
+#include "cli/node_place.hpp"
 #include "cli/node_view.hpp"
 #include "core/name.hpp"
 #include "service/directories.hpp"
@@ -11,26 +10,24 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string node = "scheduler", pidfile, runtime_dir;
-  bool user = false, system = false;
+  std::string node = "scheduler";
+  NodePlace place;
 };
 
 int check(const Options& options, const Common& common) {
   const auto environment = load_environment(common, options.node);
   auto config = Config::from(environment);
-  if (!options.runtime_dir.empty())
-    config.runtime_dir = std::filesystem::absolute(options.runtime_dir).lexically_normal();
+  if (!options.place.runtime_dir.empty()) config.runtime_dir = absolute_path(options.place.runtime_dir);
   HealthQuery query;
   query.node = options.node;
   require_name("node", query.node);
   query.what = "scheduler";
   // One of another name was not started by the unit.
   query.unit = "stem-scheduler.service";
-  if (!options.pidfile.empty()) query.pidfile = std::filesystem::absolute(options.pidfile).lexically_normal();
+  query.pidfile = absolute_path(options.place.pidfile);
   query.supervisor.kind = options.node == "scheduler" ? SupervisorSettings::kind_of(config.supervisor)
                                                       : SupervisorSettings::Kind::detached;
-  if (options.user) query.supervisor.reach = SupervisorSettings::Reach::user;
-  if (options.system) query.supervisor.reach = SupervisorSettings::Reach::system;
+  options.place.choose_reach(query.supervisor);
   query.supervisor.runtime_dir = runtime_dir(config, environment);
   query.supervisor.environment = environment;
 
@@ -53,12 +50,7 @@ Work define_scheduler_healthcheck(CLI::App& app, Common& common) {
   app.add_option("-n,--node", options->node, "name of the scheduler (scheduler)")
       ->type_name("NAME")
       ->default_str("");
-  app.add_option("--pidfile", options->pidfile, "its pidfile, if it is not where it is expected")
-      ->type_name("FILE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
-      ->type_name("DIR");
-  auto* user = app.add_flag("--user", options->user, "the one of this user's own service manager");
-  app.add_flag("--system", options->system, "the one of the system's service manager")->excludes(user);
+  options->place.add_options(app, "its", "the one");
   return [options, &common] { return check(*options, common); };
 }
 

@@ -2,11 +2,10 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <iostream>
 
-#include "cli/commands.hpp"
 #include "cli/diagnosis_view.hpp"
+#include "cli/node_place.hpp"
 #include "core/name.hpp"
 #include "diagnosis/diagnosis.hpp"
 #include "service/directories.hpp"
@@ -16,13 +15,9 @@ namespace stem::cli {
 namespace {
 
 struct Options {
-  std::string node, pidfile, logfile, supervisor, runtime_dir;
-  bool user = false, system = false;
+  std::string node, logfile;
+  NodePlace place;
 };
-
-std::string absolute(const std::string& path) {
-  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
-}
 
 /// What a wrong environment says is a finding, not a reason to stop: so nothing here reads the files, but for
 /// the names.
@@ -33,7 +28,7 @@ DiagnosisQuery query_of(const Options& options, const Common& common) {
     const auto found = environment.find(name);
     return found == environment.end() ? std::string() : found->second;
   };
-  query.env_file = absolute(common.env_file);
+  query.env_file = absolute_path(common.env_file);
   auto named = environment;
   try {
     if (!query.env_file.empty()) EnvFile::read(query.env_file).apply_to(named);
@@ -45,14 +40,14 @@ DiagnosisQuery query_of(const Options& options, const Common& common) {
                : named.contains("STEM_WORKER_NODE") ? named["STEM_WORKER_NODE"]
                                                     : "worker";
   require_node_name(query.node);
-  query.pidfile = absolute(options.pidfile);
-  query.logfile = absolute(options.logfile);
-  query.supervisor.kind = SupervisorSettings::kind_of(!options.supervisor.empty() ? options.supervisor
-                                                                                  : value("STEM_SUPERVISOR"));
-  if (options.user) query.supervisor.reach = SupervisorSettings::Reach::user;
-  if (options.system) query.supervisor.reach = SupervisorSettings::Reach::system;
+  query.pidfile = absolute_path(options.place.pidfile);
+  query.logfile = absolute_path(options.logfile);
+  const auto& supervisor = options.place.supervisor;
+  query.supervisor.kind =
+      SupervisorSettings::kind_of(!supervisor.empty() ? supervisor : value("STEM_SUPERVISOR"));
+  options.place.choose_reach(query.supervisor);
   Config config;
-  config.runtime_dir = !options.runtime_dir.empty()         ? absolute(options.runtime_dir)
+  config.runtime_dir = !options.place.runtime_dir.empty()   ? absolute_path(options.place.runtime_dir)
                        : named.contains("STEM_RUNTIME_DIR") ? named["STEM_RUNTIME_DIR"]
                                                             : "";
   query.supervisor.runtime_dir = runtime_dir(config, environment);
@@ -84,16 +79,10 @@ int diagnose_node(const Options& options, const Common& common) {
 Work define_worker_diagnose(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
   app.add_option("-n,--node", options->node, "name of the node (STEM_WORKER_NODE)")->type_name("NAME");
-  app.add_option("--pidfile", options->pidfile, "the worker's pidfile, if it is not where it is expected")
-      ->type_name("FILE");
   app.add_option("--logfile", options->logfile, "the worker's log file, if it is not where it is expected")
       ->type_name("FILE");
-  app.add_option("--runtime-dir", options->runtime_dir, "directory of the control socket (STEM_RUNTIME_DIR)")
-      ->type_name("DIR");
-  app.add_option("--supervisor", options->supervisor, "systemd, start-stop-daemon or auto (STEM_SUPERVISOR)")
-      ->type_name("NAME");
-  auto* user = app.add_flag("--user", options->user, "a node of this user's own service manager");
-  app.add_flag("--system", options->system, "a node of the system's service manager")->excludes(user);
+  options->place.add_options(app, "the worker's", "a node");
+  options->place.add_supervisor(app);
   return [options, &common] { return diagnose_node(*options, common); };
 }
 

@@ -11,6 +11,7 @@
 
 #include "child_process.hpp"
 #include "core/descriptor.hpp"
+#include "refusal.hpp"
 #include "service/control_address.hpp"
 #include "service/control_client.hpp"
 #include "service/control_socket.hpp"
@@ -73,19 +74,6 @@ std::string reply(const Descriptor& socket, const std::string& text) {
   char c = 0;
   while (recv(socket.get(), &c, 1, 0) == 1 && c != '\n') line += c;
   return line;
-}
-
-std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {Exit::ok, ""};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 const std::string hello = "{\"v\":1,\"request\":\"hello\"}\n";

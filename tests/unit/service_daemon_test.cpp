@@ -10,6 +10,7 @@
 #include "child_process.hpp"
 #include "core/descriptor.hpp"
 #include "notify_listener.hpp"
+#include "refusal.hpp"
 #include "service/control_client.hpp"
 #include "service/control_socket.hpp"
 #include "service/daemon.hpp"
@@ -125,10 +126,6 @@ class Daemon {
   stem::Descriptor event;
   std::optional<ChildProcess> process;
 };
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 }  // namespace
 

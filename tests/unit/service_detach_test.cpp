@@ -7,6 +7,7 @@
 #include <stem/error.hpp>
 
 #include "child_process.hpp"
+#include "refusal.hpp"
 #include "service/detach.hpp"
 #include "temp_dir.hpp"
 
@@ -25,22 +26,9 @@ struct Ended {
   }
 };
 
-std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {Exit::ok, ""};
-}
-
 stem::DetachSettings with(const std::string& workdir, const std::string& logfile,
                           stem::Duration timeout = 10s) {
   return {.workdir = workdir, .logfile = logfile, .timeout = timeout};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <functional>
 #include <stem/error.hpp>
 
+#include "refusal.hpp"
 #include "service/directories.hpp"
 #include "temp_dir.hpp"
 
@@ -26,23 +27,10 @@ int mode_of(const std::string& path) {
   return status_of(path).st_mode & 07777;
 }
 
-std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {Exit::ok, ""};
-}
-
 Owner nobody() {
   const auto* account = getpwnam("nobody");
   REQUIRE(account);
   return {account->pw_uid, account->pw_gid};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 /// Runs `call` in a child process as another user; its return value is the result.

@@ -14,6 +14,7 @@
 #include "core/log_scope.hpp"
 #include "core/trace_scope.hpp"
 #include "notify_listener.hpp"
+#include "refusal.hpp"
 #include "service/log_output.hpp"
 #include "temp_dir.hpp"
 
@@ -22,19 +23,6 @@ using stem::Exit;
 using stem::LogOutput;
 
 namespace {
-
-std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {Exit::ok, ""};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 void log_as_a_job(const std::string& message) {
   const std::string id = "0191-id", task = "mail.send", queue = "mail";

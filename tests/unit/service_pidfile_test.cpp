@@ -9,6 +9,7 @@
 #include <set>
 #include <stem/error.hpp>
 
+#include "refusal.hpp"
 #include "service/pidfile.hpp"
 #include "temp_dir.hpp"
 
@@ -21,19 +22,6 @@ using stem::remove_stale_pidfile;
 using Kind = stem::PidfileState::Kind;
 
 namespace {
-
-std::pair<Exit, std::string> refusal(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return {error.code(), error.what()};
-  }
-  return {Exit::ok, ""};
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// A process that runs `work`, then waits until it is told to go on, by the end of this object.
 class Process {

@@ -8,6 +8,7 @@
 
 #include "child_process.hpp"
 #include "notify_listener.hpp"
+#include "refusal.hpp"
 #include "service/control_client.hpp"
 #include "service/control_socket.hpp"
 #include "service/daemon.hpp"
@@ -21,10 +22,6 @@ using stem::Shim;
 using stem::ShimSettings;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// A shimmed shell script, under a manager that listens. The script finds its directory in $D; `say TEXT`
 /// sends to its NOTIFY_SOCKET.

@@ -12,6 +12,7 @@
 #include <stem/stem.hpp>
 #include <thread>
 
+#include "awaited_record.hpp"
 #include "child_process.hpp"
 #include "core/descriptor.hpp"
 #include "core/id.hpp"
@@ -115,16 +116,7 @@ struct Rig {
   }
   template <class Wanted>
   Result record(const std::string& id, Wanted wanted) {
-    std::int64_t version = 0;
-    const auto deadline = std::chrono::steady_clock::now() + 60s;
-    while (std::chrono::steady_clock::now() < deadline) {
-      const auto entry = storage.results->await(result_key(id), version, 20s);
-      if (!entry) continue;
-      version = entry->version;
-      if (auto result = result_from_wire(entry->value); wanted(result)) return result;
-    }
-    FAIL("no such record in time");
-    return {};
+    return awaited_record(*storage.results, id, wanted);
   }
   Result end_of(const std::string& id) {
     return record(id, [](const Result& result) { return is_final(result.state); });
