@@ -6,6 +6,7 @@
 #include <systemd/sd-event.h>
 
 #include <functional>
+#include <memory>
 #include <stem/error.hpp>
 #include <thread>
 
@@ -248,6 +249,7 @@ TEST_CASE("control_socket: a living worker's socket and foreign files are never 
     return refusal([&] {
       sd_event* loop = nullptr;
       sd_event_new(&loop);
+      const std::unique_ptr<sd_event, sd_event* (*)(sd_event*)> owner(loop, sd_event_unref);
       ControlSocket second(loop, path, [](const std::string&, const Json&) { return Json::object(); });
     });
   };
