@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <random>
 
 namespace stem {
@@ -22,10 +23,19 @@ std::uint64_t seed() {
 /// brothers.
 std::atomic<bool> inherited{false};
 
+/// For the generator and the last tick.
+std::mutex making;
+
+/// Another thread of the parent may have been about to make an id: nobody here would unlock it.
+void in_child() {
+  new (&making) std::mutex;
+  inherited = true;
+}
+
 /// A fast generator, seeded by the kernel: ids need to be unique, not secret. For one thread at a time.
 std::uint64_t random_bits() {
   static std::mt19937_64 generator = [] {
-    pthread_atfork(nullptr, nullptr, [] { inherited = true; });
+    pthread_atfork(nullptr, nullptr, in_child);
     return std::mt19937_64{seed()};
   }();
   if (inherited.exchange(false)) generator.seed(seed());
@@ -35,7 +45,6 @@ std::uint64_t random_bits() {
 }  // namespace
 
 std::string new_id(WallTime now) {
-  static std::mutex mutex;
   static std::uint64_t last_tick = 0;
 
   std::uint64_t tick, random;
@@ -43,7 +52,7 @@ std::string new_id(WallTime now) {
     // RFC 9562 method 3: the 12 bits after the milliseconds continue the time stamp (1/4096 ms), and a call
     // within the same tick, or after the clock went back, takes the next one: so ids of one process never
     // sort backwards.
-    const std::lock_guard lock(mutex);
+    const std::lock_guard lock(making);
     const auto micros = static_cast<std::uint64_t>(now.time_since_epoch().count());
     tick = (micros / 1000) << 12 | (micros % 1000) * 4096 / 1000;
     if (tick <= last_tick) tick = last_tick + 1;

@@ -1,6 +1,7 @@
 #include "storage/sqlite_database.hpp"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <new>
 #include <thread>
+#include <vector>
 
 #include "core/descriptor.hpp"
 
@@ -49,6 +51,32 @@ Error file_error(const std::string& path, int cause) {
   }
 }
 
+/// The databases of this process. Whoever holds a transaction must not wait for this.
+struct Everyone {
+  std::mutex mutex;
+  std::vector<SqliteDatabase*> all;
+};
+
+Everyone& everyone() {
+  static auto* const one = new Everyone;  // for forks until the very end
+  return *one;
+}
+
+/// Run once, inside of what holds the connection.
+class SingleStatement {
+ public:
+  SingleStatement(sqlite3* handle, const char* sql) {
+    sqlite3_prepare_v2(handle, sql, -1, &statement_, nullptr);
+  }
+  ~SingleStatement() { sqlite3_finalize(statement_); }
+  SingleStatement(const SingleStatement&) = delete;
+  SingleStatement& operator=(const SingleStatement&) = delete;
+  sqlite3_stmt* get() const { return statement_; }  ///< null if it could not be prepared
+
+ private:
+  sqlite3_stmt* statement_ = nullptr;
+};
+
 }  // namespace
 
 struct SqliteDatabase::Statements {
@@ -59,18 +87,53 @@ struct SqliteDatabase::Statements {
 
 SqliteDatabase::SqliteDatabase(SqliteOptions options)
     : options_(std::move(options)), path_(options_.path), statements_(std::make_unique<Statements>(*this)) {
+  enlist();
   try {
+    const std::lock_guard lock(mutex_);
     create();
     connect();
   } catch (...) {
-    sqlite3_close(handle_);
+    leave();
     throw;
   }
 }
 
 SqliteDatabase::~SqliteDatabase() {
   statements_.reset();
-  sqlite3_close(handle_);
+  leave();
+}
+
+void SqliteDatabase::before_fork() {
+  auto& [mutex, all] = everyone();
+  mutex.lock();
+  for (auto* const database : all) {
+    database->mutex_.lock();
+    // What is in the log stays there for whoever comes next: a checkpoint waits for the disk.
+    if (database->handle_) sqlite3_db_config(database->handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+    database->disconnect();
+  }
+}
+
+void SqliteDatabase::after_fork() {
+  auto& [mutex, all] = everyone();
+  for (auto* const database : all) database->mutex_.unlock();
+  mutex.unlock();
+}
+
+/// From here until leave(), a fork finds this database.
+void SqliteDatabase::enlist() {
+  static const int registered = pthread_atfork(before_fork, after_fork, after_fork);
+  if (registered != 0) throw std::bad_alloc();
+  auto& [mutex, all] = everyone();
+  const std::lock_guard lock(mutex);
+  all.push_back(this);
+}
+
+void SqliteDatabase::leave() {
+  auto& [mutex, all] = everyone();
+  const std::lock_guard lock(mutex);
+  disconnect();
+  std::erase(all, this);
 }
 
 void SqliteDatabase::create() const {
@@ -97,7 +160,19 @@ void SqliteDatabase::create() const {
   if ((there.st_mode & shared) == shared && ::fchmod(made.get(), 0660) < 0) throw file_error(path_, errno);
 }
 
+/// Where there is no connection: at first, and after a fork.
 void SqliteDatabase::connect() {
+  if (handle_) return;
+  try {
+    set_up();
+  } catch (...) {
+    disconnect();
+    throw;
+  }
+}
+
+void SqliteDatabase::set_up() {
+  if (file_ && is_another_file()) throw gone();
   // One connection a process, guarded by mutex_, so that SQLite need not lock again on each call.
   constexpr int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
   if (sqlite3_open_v2(path_.c_str(), &handle_, flags, nullptr) != SQLITE_OK) {
@@ -106,7 +181,11 @@ void SqliteDatabase::connect() {
   }
   sqlite3_extended_result_codes(handle_, 1);
   sqlite3_busy_handler(handle_, &wait_for_lock, this);
-  if (const auto* resolved = sqlite3_db_filename(handle_, "main")) path_ = resolved;
+  if (!file_) {
+    if (const auto* resolved = sqlite3_db_filename(handle_, "main")) path_ = resolved;
+    struct stat opened {};
+    if (::stat(path_.c_str(), &opened) == 0) file_.emplace(opened.st_dev, opened.st_ino);
+  }
   if (sqlite3_db_readonly(handle_, "main") == 1) throw file_error(path_, EACCES);
   // Deleted jobs need not be wiped (Debian's default), and are not worth a page write each.
   run(("PRAGMA cache_size=-" + std::to_string(cache_kib) +
@@ -117,7 +196,17 @@ void SqliteDatabase::connect() {
   set_synchronous(options_.sync_each_commit);
 }
 
+void SqliteDatabase::disconnect() {
+  if (!handle_) return;
+  while (auto* const statement = sqlite3_next_stmt(handle_, nullptr)) sqlite3_finalize(statement);
+  sqlite3_close(handle_);
+  handle_ = nullptr;
+  ++connection_;
+}
+
 void SqliteDatabase::use_wal() {
+  const std::lock_guard lock(mutex_);
+  connect();
   // Several processes may be doing this to the same new file; SQLite does not call the busy handler here.
   const auto deadline = std::chrono::steady_clock::now() + options_.busy_timeout;
   while (sqlite3_exec(handle_, "PRAGMA journal_mode=WAL", nullptr, nullptr, nullptr) != SQLITE_OK) {
@@ -125,8 +214,9 @@ void SqliteDatabase::use_wal() {
       fail();
     std::this_thread::sleep_for(longest_nap);
   }
-  SqliteStatement mode(*this, "PRAGMA journal_mode");
-  auto rows = mode.query();
+  const SingleStatement mode(handle_, "PRAGMA journal_mode");
+  if (!mode.get()) fail();
+  SqliteRows rows(*this, mode.get());
   if (!rows.next() || rows.text(0) != "wal")
     throw Error(Exit::config, "cannot open database " + path_ +
                                   ": its file system lacks shared memory (a network file "
@@ -138,15 +228,25 @@ void SqliteDatabase::set_synchronous(bool full) {
   full_ = full;
 }
 
+/// Whether what is at the path now is not what was opened first.
+bool SqliteDatabase::is_another_file() const {
+  struct stat there {};
+  if (::stat(path_.c_str(), &there) != 0) return errno == ENOENT || errno == ENOTDIR;
+  return *file_ != std::pair(there.st_dev, there.st_ino);
+}
+
 void SqliteDatabase::check_still_there() const {
   // In WAL mode nothing else notices that the file was deleted or replaced: jobs would go to a file without a
   // name, and an idle worker would look into it for ever. Costs one stat(2).
   int moved = 0;
   sqlite3_file_control(handle_, "main", SQLITE_FCNTL_HAS_MOVED, &moved);
-  if (moved != 0)
-    throw Error(Exit::software, "database " + path_ +
-                                    " was removed or replaced under this process, which cannot use it any "
-                                    "more; restart the worker");
+  if (moved != 0) throw gone();
+}
+
+Error SqliteDatabase::gone() const {
+  return {Exit::software, "database " + path_ +
+                              " was removed or replaced under this process, which cannot use it any "
+                              "more; restart the worker"};
 }
 
 int SqliteDatabase::wait_for_lock(void* self, int attempt) {
@@ -165,8 +265,10 @@ void SqliteDatabase::run(const char* sql) {
 }
 
 std::int64_t SqliteDatabase::number(const char* sql) {
-  SqliteStatement statement(*this, sql);
-  return statement.number().value_or(0);
+  const SingleStatement statement(handle_, sql);
+  if (!statement.get()) fail();
+  SqliteRows rows(*this, statement.get());
+  return rows.next() ? rows.integer(0) : 0;
 }
 
 Error SqliteDatabase::error() const {
@@ -247,10 +349,14 @@ std::string_view SqliteRows::view(int column) const {
 }
 
 SqliteStatement::~SqliteStatement() {
-  sqlite3_finalize(statement_);
+  if (statement_ == nullptr) return;
+  const std::lock_guard lock(database_.mutex_);
+  if (connection_ == database_.connection_) sqlite3_finalize(statement_);
 }
 
 void SqliteStatement::prepare() {
+  // What belonged to a connection went with it.
+  if (std::exchange(connection_, database_.connection_) != database_.connection_) statement_ = nullptr;
   if (statement_ == nullptr &&
       sqlite3_prepare_v3(database_.handle_, sql_.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement_,
                          nullptr) != SQLITE_OK)
@@ -287,6 +393,7 @@ std::int64_t SqliteStatement::execute() {
 
 SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess access)
     : database_(database), lock_(database.mutex_) {
+  database.connect();
   database.check_still_there();
   if (access == SqliteAccess::read) {
     database.statements_->begin.run();

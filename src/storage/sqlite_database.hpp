@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -8,6 +10,7 @@
 #include <stem/time.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -21,7 +24,12 @@ struct SqliteOptions {
 };
 
 /// One connection to a SQLite file. Everything but the constructor is reached through a
-/// SqliteTransaction, which holds this connection for its thread. Must not be carried across fork().
+/// SqliteTransaction, which holds this connection for its thread.
+///
+/// A child must inherit no connection, nor what SQLite keeps of one for the whole process: it believes to
+/// hold the parent's locks, which the kernel does not pass on. So fork() waits for transactions under way,
+/// closes the connections of all databases, and parent and child connect again when they next need it. Do not
+/// fork in the middle of a transaction of the same thread, nor make a database there.
 class SqliteDatabase {
  public:
   /// Opens the file, creating it where there is none. A file that root creates belongs to the owner of its
@@ -35,9 +43,10 @@ class SqliteDatabase {
   /// The file itself, with symbolic links resolved.
   const std::string& path() const { return path_; }
 
-  /// Switches the file to WAL mode for good. Throws Error: 78 where the file system cannot do that.
+  /// Switches the file to WAL mode for good, outside a transaction. Throws Error: 78 where the file system
+  /// cannot do that.
   void use_wal();
-  /// Runs statements that return nothing, outside a transaction's normal course (migrations, pragmas).
+  /// In a transaction: runs statements that return nothing, outside its normal course (migrations, pragmas).
   void run(const char* sql);
   /// What the statement's first row has in its first column.
   std::int64_t number(const char* sql);
@@ -49,18 +58,29 @@ class SqliteDatabase {
   friend class SqliteStatement;
   friend class SqliteTransaction;
 
+  static void before_fork();
+  static void after_fork();
+  void enlist();
+  void leave();
+
   void create() const;
   void connect();
+  void set_up();
+  void disconnect();
   void set_synchronous(bool full);
+  bool is_another_file() const;
   void check_still_there() const;
+  Error gone() const;
   [[noreturn]] void fail() const { throw error(); }
   static int wait_for_lock(void* self, int attempt);
 
   const SqliteOptions options_;
   std::string path_;
-  sqlite3* handle_ = nullptr;
+  std::optional<std::pair<dev_t, ino_t>> file_{};  // what was opened first
   std::mutex mutex_;
-  bool full_ = true;  // what `PRAGMA synchronous` says now
+  sqlite3* handle_ = nullptr;     // null after a fork, until it is needed
+  std::uint64_t connection_ = 0;  // how often it was closed: statements belong to one
+  bool full_ = true;              // what `PRAGMA synchronous` says now
   SteadyTime busy_since_{};
   struct Statements;  // of transactions
   std::unique_ptr<Statements> statements_;
@@ -89,7 +109,8 @@ class SqliteRows {
   sqlite3_stmt* statement_;
 };
 
-/// A statement that is prepared when it is first used and kept. Only inside a transaction on its database.
+/// A statement that is prepared when it is first used and kept, as long as the connection is. Used only
+/// inside a transaction on its database, destroyed only outside.
 class SqliteStatement {
  public:
   SqliteStatement(SqliteDatabase& database, std::string sql) : database_(database), sql_(std::move(sql)) {}
@@ -138,7 +159,8 @@ class SqliteStatement {
   SqliteDatabase& database_;
   std::string sql_;
   sqlite3_stmt* statement_ = nullptr;
-  int bound_ = 0;  // arguments set so far
+  std::uint64_t connection_ = 0;  // whose it is
+  int bound_ = 0;                 // arguments set so far
 };
 
 /// What a transaction needs of the database.

@@ -157,10 +157,10 @@ TEST_CASE("sqlite: text that is too large is refused for what it is, and the sta
   void* const space = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   REQUIRE(space != MAP_FAILED);
   const std::string_view huge(static_cast<const char*>(space), size);
+  SqliteStatement insert(database, "INSERT INTO t VALUES(?, ?)");
   {
     SqliteTransaction writing(database, SqliteAccess::write);
     database.run("CREATE TABLE t(a INTEGER, b TEXT)");
-    SqliteStatement insert(database, "INSERT INTO t VALUES(?, ?)");
     const auto failed = error_of([&] { insert.run(std::int64_t{1}, huge); });
     CHECK(failed.status == 65);
     CHECK(failed.message == "database " + (dir / "any.db") +

@@ -1,7 +1,9 @@
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <mutex>
+#include <new>
 #include <stem/stem.hpp>
 
 #include "worker/attempts.hpp"
@@ -13,11 +15,24 @@ namespace {
 /// For jobs that leave no record, as their worker's task says: then nothing tells.
 constexpr Duration longest_sleep = std::chrono::seconds{5};
 
+/// For who looks at whose process the connections are, and replaces them.
+std::mutex replacing;
+
+/// A child may inherit it locked, by a thread that it does not inherit.
+void expect_forks() {
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { new (&replacing) std::mutex; });
+  if (registered != 0) throw std::bad_alloc();
+}
+
 }  // namespace
 
-Stem::Stem(const Config& config) : connections_(new Connections{config, open_storage(config)}) {}
+Stem::Stem(const Config& config) : connections_(new Connections{config, open_storage(config)}) {
+  expect_forks();
+}
 Stem::Stem(const Config& config, std::optional<PayloadSigner> signer)
-    : connections_(new Connections{config, open_storage(config), std::move(signer), true}) {}
+    : connections_(new Connections{config, open_storage(config), std::move(signer), true}) {
+  expect_forks();
+}
 Stem::~Stem() = default;
 Stem::Stem(Stem&&) noexcept = default;
 Stem& Stem::operator=(Stem&&) noexcept = default;
@@ -25,8 +40,7 @@ Stem& Stem::operator=(Stem&&) noexcept = default;
 /// The connections of this process. Those that it has from its parent are left as they are: what is said on
 /// them, if only goodbye, would be said in the middle of what the parent says.
 Stem::Connections& Stem::here() {
-  static std::mutex mutex;
-  const std::lock_guard lock(mutex);
+  const std::lock_guard lock(replacing);
   if (const auto& former = *connections_; former.process != getpid()) {
     std::unique_ptr<Connections> own(
         new Connections{former.config, open_storage(former.config), former.signer, former.signer_made});
