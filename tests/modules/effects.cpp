@@ -8,17 +8,16 @@
 // - effect.crash {}: logs a line, then writes where there is no memory
 // - effect.pid {}: returns its process
 // - effect.limited {}: returns at once; one begins a second
-#include <fcntl.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <stdexcept>
 #include <stem/module.hpp>
-#include <system_error>
 #include <thread>
+
+#include "append_line.hpp"
 
 namespace effect {
 namespace {
@@ -28,15 +27,7 @@ using std::chrono::milliseconds;
 void append(stem::TaskContext& job) {
   const auto& args = job.args();
   std::this_thread::sleep_for(milliseconds(args.value("ms", 0)));
-  const auto line = args.at("text").get<std::string>() + "\n";
-  const int fd =
-      open(args.at("file").get<std::string>().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) throw std::system_error(errno, std::generic_category(), "open");
-  const auto written = write(fd, line.data(), line.size());
-  const int error = errno;
-  close(fd);
-  if (written != static_cast<ssize_t>(line.size()))
-    throw std::system_error(error, std::generic_category(), "write");
+  append_line(args.at("file").get<std::string>(), args.at("text").get<std::string>(), 0644);
 }
 
 stem::Outcome sleep(stem::TaskContext& job) {

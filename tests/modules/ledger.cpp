@@ -3,15 +3,14 @@
 // sleeps `ms`; throws while fewer than `fail` attempts were finished; else appends `ID N PID ATTEMPT
 // NANOSECONDS` (CLOCK_MONOTONIC) to `file` in one write, so that lines of all workers stand whole beside each
 // other; then is done with the value N, or, with `dead`, asks for the dead-letter queue.
-#include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <ctime>
 #include <stdexcept>
 #include <stem/module.hpp>
-#include <system_error>
 #include <thread>
+
+#include "append_line.hpp"
 
 namespace ledger {
 namespace {
@@ -27,16 +26,10 @@ stem::Outcome note(stem::TaskContext& job) {
   std::this_thread::sleep_for(std::chrono::milliseconds(args.value("ms", 0)));
   if (job.attempt() < args.value("fail", 0)) throw std::runtime_error("told to fail");
   const auto n = args.value("n", 0);
-  const auto line = job.id() + " " + std::to_string(n) + " " + std::to_string(getpid()) + " " +
-                    std::to_string(job.attempt()) + " " + std::to_string(now()) + "\n";
-  const int fd =
-      open(args.at("file").get<std::string>().c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0664);
-  if (fd < 0) throw std::system_error(errno, std::generic_category(), "open");
-  const auto written = write(fd, line.data(), line.size());
-  const int error = errno;
-  close(fd);
-  if (written != static_cast<ssize_t>(line.size()))
-    throw std::system_error(error, std::generic_category(), "write");
+  append_line(args.at("file").get<std::string>(),
+              job.id() + " " + std::to_string(n) + " " + std::to_string(getpid()) + " " +
+                  std::to_string(job.attempt()) + " " + std::to_string(now()),
+              0664);
   if (args.value("dead", false)) return stem::Dead{"told to die"};
   return stem::Done{n};
 }
