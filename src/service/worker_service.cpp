@@ -52,7 +52,7 @@ WorkerService::WorkerService(const Config& config, const Registry& tasks, Servic
 }
 
 WorkerService::~WorkerService() {
-  // Handlers in children have been killed by now; their executors only have to notice.
+  // Handlers in children have been killed when the engine had finished; their executors only have to notice.
   const auto deadline = Clock::system().steady() + std::chrono::seconds{2};
   while (engine_->children() && !engine_->idle() && Clock::system().steady() < deadline)
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
@@ -83,6 +83,7 @@ std::string WorkerService::status_line() const {
   if (const auto trouble = engine_->link().trouble()) line = std::string(trouble->what()) + " · ";
   line += std::to_string(counters.busy) + "/" + std::to_string(engine_->options().concurrency) + " busy · ";
   if (counters.stuck > 0) line += std::to_string(counters.stuck) + " stuck · ";
+  if (counters.childless > 0) line += std::to_string(counters.childless) + " without a process · ";
   line += grouped(counters.done) + " done · " + grouped(counters.failed) + " failed · ";
   if (counters.forged > 0) line += grouped(counters.forged) + " not rightly signed · ";
   line += joined(engine_->subscriptions().queues());

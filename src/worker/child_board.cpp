@@ -3,6 +3,7 @@
 #include <cxxabi.h>
 #include <dlfcn.h>
 #include <execinfo.h>
+#include <link.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -51,6 +52,21 @@ void on_fatal(int number, siginfo_t* info, void*) {
   syscall(SYS_tgkill, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), number);
 }
 
+/// Where programs and libraries are in the memory of this process.
+std::vector<std::pair<std::uintptr_t, std::uintptr_t>> loaded_modules() {
+  std::vector<std::pair<std::uintptr_t, std::uintptr_t>> all;
+  const auto add = [](dl_phdr_info* module, std::size_t, void* list) {
+    for (int i = 0; i < module->dlpi_phnum; ++i) {
+      const auto& part = module->dlpi_phdr[i];
+      const auto from = static_cast<std::uintptr_t>(module->dlpi_addr + part.p_vaddr);
+      if (part.p_type == PT_LOAD) static_cast<decltype(all)*>(list)->emplace_back(from, from + part.p_memsz);
+    }
+    return 0;
+  };
+  dl_iterate_phdr(add, &all);
+  return all;
+}
+
 std::string demangled(const char* symbol) {
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> name(
@@ -66,7 +82,8 @@ ChildBoard::ChildBoard(int children)
     : order_bytes_(sizeof(Order) * static_cast<std::size_t>(children)),
       crash_bytes_(sizeof(Crash) * static_cast<std::size_t>(children)),
       orders_(static_cast<Order*>(shared_memory(order_bytes_))),
-      crashes_(static_cast<Crash*>(shared_memory(crash_bytes_))) {
+      crashes_(static_cast<Crash*>(shared_memory(crash_bytes_))),
+      modules_(loaded_modules()) {
   for (int i = 0; i < children; ++i) new (&orders_[i]) Order{};
 }
 
@@ -103,7 +120,7 @@ std::string signal_name(int number) {
   return name ? std::string("SIG").append(name) : "signal " + std::to_string(number);
 }
 
-std::string describe_frames(const ChildBoard::Crash& crash) {
+std::string ChildBoard::describe(const Crash& crash) const {
   std::string text;
   const int depth = std::clamp(crash.depth, 0, static_cast<int>(std::size(crash.frames)));
   // The first two are the handler of the signal, and the kernel's call of it.
@@ -114,8 +131,11 @@ std::string describe_frames(const ChildBoard::Crash& crash) {
     std::string entry = line;
     // A return address belongs to the call before it; the innermost one is the instruction itself.
     const auto inside = reinterpret_cast<std::uintptr_t>(address) - (number > 0 ? 1 : 0);
+    const bool inherited = std::any_of(modules_.begin(), modules_.end(), [&](const auto& module) {
+      return module.first <= inside && inside < module.second;
+    });
     Dl_info info{};
-    if (dladdr(reinterpret_cast<void*>(inside), &info) != 0 && info.dli_fname) {
+    if (inherited && dladdr(reinterpret_cast<void*>(inside), &info) != 0 && info.dli_fname) {
       if (info.dli_sname) entry += demangled(info.dli_sname) + " ";
       const std::string_view file = info.dli_fname;
       std::snprintf(line, sizeof line, "+%#lx)",

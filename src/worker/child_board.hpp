@@ -3,7 +3,10 @@
 #include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace stem {
 
@@ -11,7 +14,7 @@ namespace stem {
 /// change is read-only there.
 class ChildBoard {
  public:
-  /// For children 1 to `children`. Throws Error 70.
+  /// For children 1 to `children`, which are forked from this process as it is now. Throws Error 70.
   explicit ChildBoard(int children);
   ~ChildBoard();
   ChildBoard(const ChildBoard&) = delete;
@@ -30,6 +33,10 @@ class ChildBoard {
   };
   Crash& crash(int child) { return crashes_[child - 1]; }
 
+  /// What was noted, a line for each frame, innermost first, 4 KiB at the most. Frames of what was loaded
+  /// only after the children were forked remain numbers: here something else may be in that place.
+  std::string describe(const Crash& crash) const;
+
   /// In the child: orders can only be read from now on.
   void seal();
 
@@ -42,6 +49,7 @@ class ChildBoard {
   std::size_t order_bytes_, crash_bytes_;
   Order* orders_;
   Crash* crashes_;
+  std::vector<std::pair<std::uintptr_t, std::uintptr_t>> modules_;  ///< from, up to: what children inherit
 };
 
 /// Once in a process, before there are threads: loads what a backtrace takes, which must not be loaded by a
@@ -54,9 +62,5 @@ void note_crashes(ChildBoard::Crash& crash);
 
 /// `SIGSEGV`.
 std::string signal_name(int number);
-
-/// What was noted, a line for each frame, innermost first, 4 KiB at the most. Frames of what this process has
-/// not loaded at the same place remain numbers.
-std::string describe_frames(const ChildBoard::Crash& crash);
 
 }  // namespace stem

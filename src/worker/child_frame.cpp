@@ -121,9 +121,9 @@ bool ChildChannel::next(ChildFrame& frame) {
   frame.fields.assign(received_, read_ + sizeof head, head.length);
   read_ += sizeof head + head.length;
   if (read_ == received_.size()) {
-    // What one large job took is not kept for all that follow.
+    // What one large job took is not kept for all that follow; an assignment would keep it.
     if (received_.capacity() > 1U << 20)
-      received_ = {};
+      std::string().swap(received_);
     else
       received_.clear();
     read_ = 0;

@@ -74,10 +74,17 @@ class ChildContext final : public TaskContext {
     next_heartbeat_ = now + milliseconds{100};
     extend_lease(Duration{1});
   }
-  void extend_lease(Duration length) override { say(Kind::extend, Fields().number(length.count())); }
+  void extend_lease(Duration length) override {
+    const auto now = std::chrono::steady_clock::now();
+    // Said just before: the worker need not hear it again.
+    if (length == extension_ && now < next_extension_) return;
+    extension_ = length;
+    next_extension_ = now + milliseconds{100};
+    say(Kind::extend, Fields().number(length.count()));
+  }
   void progress(double fraction, const std::string& note) override {
     const auto now = std::chrono::steady_clock::now();
-    // As the worker keeps it: the others need not be told.
+    // The worker takes all that it is told.
     if (now < next_progress_ || ignore_result) return;
     next_progress_ = now + std::chrono::seconds{1};
     say(Kind::progress, Fields().real(fraction).text(note));
@@ -108,9 +115,11 @@ class ChildContext final : public TaskContext {
   std::optional<Result> previous_;
   std::vector<Json> chord_results_;
   std::optional<TraceContext> trace_;
-  SteadyTime next_progress_{}, next_heartbeat_{};
+  Duration extension_{};
+  SteadyTime next_progress_{}, next_heartbeat_{}, next_extension_{};
 };
 
+/// All but the memory, which is measured when the job is gone.
 ChildFrame answer_frame(Outcome outcome, bool ignore_result) {
   Fields fields;
   Kind kind{};
@@ -132,7 +141,7 @@ ChildFrame answer_frame(Outcome outcome, bool ignore_result) {
     kind = Kind::put_back;
     fields.number(std::get<PutBack>(outcome).delay.count());
   }
-  return {kind, fields.number(static_cast<std::int64_t>(memory_now())).take()};
+  return {kind, fields.take()};
 }
 
 ChildFrame run(const ChildFrame& frame, const Registry& tasks, ChildChannel& channel,
@@ -148,11 +157,7 @@ ChildFrame run(const ChildFrame& frame, const Registry& tasks, ChildChannel& cha
     return answer_frame(task->handler(context), context.ignore_result);
   } catch (...) {
     const auto failure = failure_now();
-    return {Kind::failed, Fields()
-                              .text(failure.type)
-                              .text(failure.message)
-                              .number(static_cast<std::int64_t>(memory_now()))
-                              .take()};
+    return {Kind::failed, Fields().text(failure.type).text(failure.message).take()};
   }
 }
 
@@ -225,7 +230,11 @@ void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& canc
   channel.send({Kind::hello, Fields().number(static_cast<std::int64_t>(memory_now())).take()}, -1);
   ChildFrame frame;
   while (channel.receive(frame, -1) == ChildChannel::Event::frame) {
-    const auto answer = run(frame, tasks, channel, cancelled);
+    auto answer = run(frame, tasks, channel, cancelled);
+    std::string().swap(frame.fields);  // or one large job would be kept for ever
+    const auto memory = memory_now();
+    const auto own = std::min<std::uint64_t>(memory, answer.fields.capacity());
+    answer.fields += Fields().number(static_cast<std::int64_t>(memory - own)).take();
     if (channel.send(answer, -1) != ChildChannel::Event::frame) break;
   }
   // Not exit(): what is destroyed then may be what the worker still uses, such as files that it removes.

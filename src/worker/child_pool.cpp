@@ -1,5 +1,7 @@
 #include "worker/child_pool.hpp"
 
+#include <unistd.h>
+
 namespace stem {
 
 ChildPool::ChildPool(ForkServer& forks, Rules rules, const Clock& clock, Counters& counters, int wake)
@@ -13,7 +15,12 @@ PoolChild* ChildPool::claim() {
 }
 
 void ChildPool::look(bool stopping, bool now) {
-  if (!lost_ && forks_.lost()) lost_ = true;
+  // An executor may have learned of it first: from its child's pipe, before the server's socket was closed.
+  if (!groups_ended_ && (lost_ || forks_.lost())) {
+    lost_ = groups_ended_ = true;
+    // Before any job goes back, to be run beside them.
+    for (const auto& child : children_) child->end_group();
+  }
   if (now || lost_) close();
   for (const auto& child : children_) child->look(stopping, now);
 }
@@ -37,6 +44,12 @@ void ChildPool::close() {
 void ChildPool::rest(Duration length) {
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, length, [&] { return closed_.load(); });
+}
+
+void ChildPool::nudge() const {
+  const std::uint64_t one = 1;
+  if (wake_ >= 0) [[maybe_unused]]
+    const auto written = write(wake_, &one, sizeof one);
 }
 
 std::vector<ChildView> ChildPool::view() const {

@@ -43,6 +43,8 @@ class ChildPool {
   friend class PoolChild;
   /// Waits until then, or for close().
   void rest(Duration length);
+  /// Wakes the broker thread.
+  void nudge() const;
 
   ForkServer& forks_;
   const Rules rules_;
@@ -50,6 +52,7 @@ class ChildPool {
   Counters& counters_;
   const int wake_;
   std::atomic<bool> lost_{false}, closed_{false};
+  bool groups_ended_ = false;  ///< the broker thread's own
   std::atomic<unsigned> renewed_{0};
   mutable std::mutex mutex_;
   std::condition_variable changed_;

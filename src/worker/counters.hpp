@@ -20,6 +20,7 @@ struct Counters {
   std::atomic<std::uint64_t> crashed{0};     ///< processes of the pool that ended in the middle of a job
   std::atomic<int> busy{0};                  ///< handlers that run, stuck ones included
   std::atomic<int> stuck{0};                 ///< handlers that run on past their hard time limit
+  std::atomic<int> childless{0};             ///< places of the pool whose process could not be started
 };
 
 }  // namespace stem

@@ -131,8 +131,8 @@ void Engine::broker_loop() {
     rest();
   }
   if (link_.connected()) desk_->leave();
-  // What a handler has begun meanwhile is nobody's any more.
-  if (children_) children_->look(true, phase_ == Phase::halted);
+  // Nobody waits any more for what handlers still do: their jobs were lost to other workers, or put back.
+  if (children_) children_->look(true, true);
   held_.pool().close();
   if (children_) children_->close();
   announce(true);

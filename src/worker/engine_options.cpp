@@ -4,6 +4,7 @@
 #include <stem/error.hpp>
 #include <thread>
 
+#include "core/name.hpp"
 #include "worker/routing_file.hpp"
 
 namespace stem {
@@ -14,6 +15,9 @@ int concurrency_of(const Config& config) {
 }
 
 void validate_pool(const Config& config) {
+  if (config.pool != "threads" && config.pool != "processes")
+    throw Error(Exit::config, "there is no pool '" + printable(config.pool) +
+                                  "'; STEM_WORKER_POOL, or Config::pool, is threads or processes");
   if (config.pool == "processes" || !config.command.empty()) return;
   const char* set = config.max_tasks_per_child > 0    ? "STEM_WORKER_MAX_TASKS_PER_CHILD"
                     : config.max_memory_per_child > 0 ? "STEM_WORKER_MAX_MEMORY_PER_CHILD"

@@ -32,7 +32,8 @@ struct EngineOptions {
 /// How many handlers run at once: what `config` says, or one a processor.
 int concurrency_of(const Config& config);
 
-/// Throws Error (exit 78) if limits are set for children that there will be none of.
+/// Throws Error (exit 78) for a pool that there is not, and for limits of children that there will be none
+/// of.
 void validate_pool(const Config& config);
 
 /// The options that `config` asks for; fills in what it leaves open (node, queues, one handler a processor).

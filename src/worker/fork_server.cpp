@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,6 +16,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <map>
 #include <stem/error.hpp>
 #include <vector>
@@ -32,6 +35,7 @@ constexpr auto patience = 20s;
 struct Request {
   std::uint32_t number;
   std::int32_t index;
+  std::uint32_t descriptors;  ///< that come along; the kernel leaves out those for which there is no room
   char log_level[24];
 };
 struct Reply {
@@ -89,6 +93,44 @@ bool receive_packet(int socket, Body& body, std::vector<Descriptor>& descriptors
   return length == sizeof body;
 }
 
+/// What is to be done about it.
+std::string advice(int error) {
+  const char* where = error == EMFILE || error == ENFILE ? "LimitNOFILE= or ulimit -n"
+                                                         : "TasksMax=, MemoryMax=, LimitNPROC= or ulimit -u";
+  return std::string(std::strerror(error)).append("; see ").append(where);
+}
+
+/// Returns what the limit was.
+rlimit allow_descriptors(rlim_t count) {
+  rlimit before{};
+  if (getrlimit(RLIMIT_NOFILE, &before) == 0 && before.rlim_cur < count &&
+      before.rlim_cur < before.rlim_max) {
+    const rlimit wider{std::min(count, before.rlim_max), before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &wider);
+  }
+  return before;
+}
+
+/// Whether there is a process of this group and session: then the number is the group's that we mean.
+bool is_group(pid_t group, pid_t session) {
+  std::error_code trouble;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", trouble)) {
+    const auto path = entry.path().string() + "/stat";
+    if (path.find_first_of("0123456789") == std::string::npos) continue;
+    std::ifstream file(path);
+    std::string text;
+    std::getline(file, text, '\0');
+    // `PID (NAME) STATE PPID PGRP SESSION …`, and a name may hold anything.
+    const auto rest = text.rfind(')');
+    pid_t of_group = 0, of_session = 0;
+    if (rest != std::string::npos &&
+        std::sscanf(text.c_str() + rest, ") %*c %*d %d %d", &of_group, &of_session) == 2 &&
+        of_group == group && of_session == session)
+      return true;
+  }
+  return false;
+}
+
 /// What a service manager told the worker is not for those it starts.
 void leave_manager() {
   if (const char* owner = std::getenv("LISTEN_PID"); owner && std::atoi(owner) == getppid())
@@ -109,8 +151,9 @@ void name_process(const std::string& node, const std::string& suffix) {
 /// The server's own process, from its fork to its end. One thread.
 class Server {
  public:
-  Server(int socket, const Registry& tasks, const ForkServer::Settings& settings, ChildBoard& board)
-      : socket_(socket), tasks_(tasks), settings_(settings), board_(board) {}
+  Server(int socket, const Registry& tasks, const ForkServer::Settings& settings, ChildBoard& board,
+         const rlimit& descriptors)
+      : socket_(socket), tasks_(tasks), settings_(settings), board_(board), descriptors_(descriptors) {}
 
   [[noreturn]] void run(pid_t parent) {
     name_process(settings_.node, "-fork");
@@ -152,8 +195,13 @@ class Server {
   void obey() {
     Request request{};
     std::vector<Descriptor> given;
-    if (!receive_packet(socket_, request, given) || given.size() < 2) end();
+    if (!receive_packet(socket_, request, given)) end();
     Reply reply{request.number, 0, 0};
+    if (given.size() < 2 || given.size() != request.descriptors) {
+      reply.error = EMFILE;
+      if (!send_packet(socket_, reply, {})) end();
+      return;
+    }
     const pid_t child = fork();
     if (child == 0) {
       signals_ = (close(signals_), -1);
@@ -195,7 +243,10 @@ class Server {
     struct sigaction nothing {};
     nothing.sa_handler = [](int) {};
     nothing.sa_flags = SA_RESTART;
-    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGPIPE}) sigaction(number, &nothing, nullptr);
+    for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGPIPE})
+      sigaction(number, &nothing, nullptr);
+    // A handler that uses select(2) cannot bear more.
+    setrlimit(RLIMIT_NOFILE, &descriptors_);
     note_crashes(board_.crash(request.index));
     auto& cancelled = board_.cancelled(request.index);
     board_.seal();
@@ -240,6 +291,7 @@ class Server {
   const Registry& tasks_;
   const ForkServer::Settings& settings_;
   ChildBoard& board_;
+  const rlimit descriptors_;
   int signals_ = -1;
   std::map<pid_t, Born> born_;
 };
@@ -253,6 +305,8 @@ ForkServer::ForkServer(const Registry& tasks, Settings settings)
     throw Error(Exit::software, std::string("cannot make a socket for the pool: ") + std::strerror(errno));
   socket_.reset(ends[0]);
   Descriptor theirs(ends[1]);
+  // Here a socket, a handle and a pipe for each child, there two descriptors; and what the program needs.
+  const auto descriptors = allow_descriptors(3 * static_cast<rlim_t>(settings_.children) + 256);
   const auto parent = getpid();
   std::fflush(nullptr);  // or children would print it again
   pid_ = fork();
@@ -261,7 +315,7 @@ ForkServer::ForkServer(const Registry& tasks, Settings settings)
                                      "; see TasksMax=, LimitNPROC= or ulimit -u");
   if (pid_ == 0) {
     socket_.reset();
-    Server(theirs.get(), tasks_, settings_, board_).run(parent);
+    Server(theirs.get(), tasks_, settings_, board_, descriptors).run(parent);
   }
   const timeval limit{.tv_sec = std::chrono::seconds(patience).count(), .tv_usec = 0};
   setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -288,11 +342,11 @@ ForkServer::Child ForkServer::start(const Birth& birth, int wake) {
   int sockets[2], ends[2];
   Child child;
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
-    throw Error(Exit::try_again, std::string("cannot make a socket for a child: ") + std::strerror(errno));
+    throw Error(Exit::try_again, "cannot make a socket for a child: " + advice(errno));
   child.socket.reset(sockets[0]);
   const Descriptor their_socket(sockets[1]);
   if (pipe2(ends, O_CLOEXEC) != 0)
-    throw Error(Exit::try_again, std::string("cannot make a pipe for a child: ") + std::strerror(errno));
+    throw Error(Exit::try_again, "cannot make a pipe for a child: " + advice(errno));
   child.ended.reset(ends[0]);
   const Descriptor their_end(ends[1]);
 
@@ -300,10 +354,10 @@ ForkServer::Child ForkServer::start(const Birth& birth, int wake) {
   // They are the last's, if it was given up on.
   board_.crash(birth.index).signal = 0;
   board_.cancelled(birth.index) = false;
-  Request request{++asked_, birth.index, {}};
-  birth.log_level.copy(request.log_level, sizeof request.log_level - 1);
   std::vector<int> given{their_socket.get(), their_end.get()};
   if (wake >= 0) given.push_back(wake);
+  Request request{++asked_, birth.index, static_cast<std::uint32_t>(given.size()), {}};
+  birth.log_level.copy(request.log_level, sizeof request.log_level - 1);
   if (!send_packet(socket_.get(), request, given)) throw gone();
   Reply reply{};
   std::vector<Descriptor> handles;
@@ -315,9 +369,10 @@ ForkServer::Child ForkServer::start(const Birth& birth, int wake) {
       throw Error(Exit::try_again, "the process that starts the pool's children does not answer");
     }
   } while (reply.number != asked_);
+  // A handle that came and is not here found no room. The child ends itself: it has nobody to speak to.
   if (reply.error != 0 || handles.empty())
-    throw Error(Exit::try_again, std::string("cannot start a process: ") + std::strerror(reply.error) +
-                                     "; see TasksMax=, MemoryMax=, LimitNPROC= or ulimit -u");
+    throw Error(Exit::try_again,
+                "cannot start a process: " + advice(reply.error != 0 ? reply.error : EMFILE));
   child.pid = reply.pid;
   child.handle = std::move(handles.front());
   return child;
@@ -333,6 +388,12 @@ std::optional<int> ForkServer::how_it_ended(const Child& child) {
 
 void ForkServer::signal(const Child& child, int number) {
   if (child.handle) syscall(SYS_pidfd_send_signal, child.handle.get(), number, nullptr, 0);
+}
+
+void ForkServer::end_group(const Child& child) const {
+  // Its number is not given out again while the group has members. They are in the server's session, as
+  // nobody else is.
+  if (child.pid > 0 && is_group(child.pid, pid_)) kill(-child.pid, SIGKILL);
 }
 
 bool ForkServer::lost() const {

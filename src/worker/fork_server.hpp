@@ -30,7 +30,8 @@ class ForkServer {
     std::function<void(const Birth&)> enter{};
   };
 
-  /// Forks. Call it before other threads run; both outlive it. Throws Error: 70, 75 if there can be no more
+  /// Forks. Call it before other threads run; both outlive it. Raises the soft limit of descriptors of this
+  /// process as far as so many children need, and may. Throws Error: 70, 75 if there can be no more
   /// processes.
   ForkServer(const Registry& tasks, Settings settings);
   /// Ends the server and all children, and waits for that.
@@ -45,14 +46,16 @@ class ForkServer {
     Descriptor ended{};   ///< polls readable once the child has ended: then how_it_ended()
   };
   /// A child for a place that has none. `wake`, an event descriptor, is set when it has ended; -1 = none.
-  /// Throws Error: 75 if there can be no more processes now; 70 if the server is lost. Thread-safe; waits for
-  /// the fork.
+  /// Throws Error: 75 if there can be no more processes, or descriptors, now; 70 if the server is lost.
+  /// Thread-safe; waits for the fork.
   Child start(const Birth& birth, int wake);
 
   /// The wait status of a child that has ended; empty if the server ended before it, and so took it along.
   static std::optional<int> how_it_ended(const Child& child);
   /// Sends it to this very process, never to another of its number.
   static void signal(const Child& child, int number);
+  /// Kills what a child has started, and itself: the server does that, but where it was killed.
+  void end_group(const Child& child) const;
 
   /// Whether the server has ended: there will be no children any more.
   bool lost() const;

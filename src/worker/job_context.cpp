@@ -29,7 +29,8 @@ void JobContext::extend_lease(Duration length) {
 void JobContext::progress(double fraction, const std::string& note) {
   const auto now = clock_.steady();
   // A record of what runs would outlive the success that leaves none.
-  if (now < next_progress_ || job_.ignore_result) return;
+  // A child says it once a second at the most; held back again, every other report would be lost.
+  if ((now < next_progress_ && job_.child == 0) || job_.ignore_result) return;
   next_progress_ = now + std::chrono::seconds{1};
   {
     const std::lock_guard lock(job_.progress_mutex);

@@ -72,11 +72,13 @@ bool PoolChild::start() {
   try {
     auto process = pool_.forks_.start({index_, level}, pool_.wake_);
     channel_ = ChildChannel(std::move(process.socket));
-    greeted_ = false;
     renewed_ = renewed;
     started_ = now();
     const std::lock_guard lock(mutex_);
     process_ = std::move(process);
+    greeted_ = false;
+    // Who closed the pool may have looked before there was a process to kill.
+    if (pool_.closed_) ForkServer::signal(process_, SIGKILL);
     return true;
   } catch (const Error& error) {
     if (pool_.forks_.lost())
@@ -87,8 +89,17 @@ bool PoolChild::start() {
   }
 }
 
+/// The broker thread leases no more jobs than there are places for.
+void PoolChild::can_start(bool can) {
+  if (childless_ == !can) return;
+  childless_ = !can;
+  pool_.counters_.childless += can ? -1 : 1;
+  pool_.nudge();
+}
+
 /// Says so, and waits longer each time.
 void PoolChild::failed_to_start(const std::string& why) {
+  can_start(false);
   const auto pause = std::min(longest_pause, shortest_pause * (1 << std::min(failures_, 10)));
   ++failures_;
   next_try_ = now() + pause;
@@ -107,6 +118,7 @@ bool PoolChild::greet() {
     if (event == ChildChannel::Event::frame && frame.kind == ChildFrame::Kind::hello) {
       FieldReader fields(frame);
       const auto memory = static_cast<std::uint64_t>(fields.number());
+      can_start(true);
       const std::lock_guard lock(mutex_);
       memory_ = memory;
       return greeted_ = true;
@@ -120,7 +132,7 @@ bool PoolChild::greet() {
   }
   ForkServer::signal(process_, SIGKILL);
   const auto how = bury();
-  if (!pool_.lost_) failed_to_start(why.empty() ? "it " + how : why);
+  if (!pool_.lost_ && !pool_.closed_) failed_to_start(why.empty() ? "it " + how : why);
   return false;
 }
 
@@ -129,10 +141,13 @@ std::string PoolChild::bury() {
   std::string how("does not end, although it was killed");
   pollfd fd{process_.ended.get(), POLLIN, 0};
   if (poll(&fd, 1, static_cast<int>(patience.count())) > 0) {
-    if (const auto status = ForkServer::how_it_ended(process_))
+    if (const auto status = ForkServer::how_it_ended(process_)) {
       how = ending(*status);
-    else
-      how.assign("ended with the pool"), pool_.lost_ = true;
+    } else {
+      how.assign("ended with the pool");
+      pool_.lost_ = true;
+      pool_.forks_.end_group(process_);
+    }
   }
   let_go();
   return how;
@@ -166,10 +181,14 @@ void PoolChild::retire(const char* why) {
 Outcome PoolChild::run(LeasedJob& job, TaskContext& context) {
   const std::lock_guard hands(hands_);
   if (pool_.closed_ || pool_.lost_) return PutBack{};
-  if (!ready()) return PutBack{1s};
+  const auto asked = pool_.clock_.steady();
+  if (!ready()) return pool_.closed_ || pool_.lost_ ? PutBack{} : PutBack{1s};
+  const auto waited = duration_cast<Duration>(pool_.clock_.steady() - asked);
   auto& forks = pool_.forks_;
   {
     const std::lock_guard lock(mutex_);
+    // Closed meanwhile: it was put back, and the look that kills handlers may have found none here.
+    if (pool_.closed_ || pool_.lost_) return PutBack{};
     ended_by_stop_ = false;
     forks.board().crash(index_).signal = 0;
     forks.board().cancelled(index_) = job.cancelled.load();
@@ -186,8 +205,10 @@ Outcome PoolChild::run(LeasedJob& job, TaskContext& context) {
     }
   } end{*this, job};
   try {
-    return converse(job, context);
-  } catch (const Error&) {
+    return converse(job, context, waited);
+  } catch (const HandlerFailed&) {
+    throw;
+  } catch (...) {
     // What it will say next belongs to nothing.
     if (process_.pid != 0) {
       ForkServer::signal(process_, SIGKILL);
@@ -197,9 +218,11 @@ Outcome PoolChild::run(LeasedJob& job, TaskContext& context) {
   }
 }
 
-Outcome PoolChild::converse(LeasedJob& job, TaskContext& context) {
+Outcome PoolChild::converse(LeasedJob& job, TaskContext& context, Duration waited) {
   using Event = ChildChannel::Event;
-  const auto left = [&](SteadyTime limit) { return duration_cast<Duration>(limit - pool_.clock_.steady()); };
+  const auto left = [&](SteadyTime limit) {
+    return duration_cast<Duration>(limit - pool_.clock_.steady()) + waited;
+  };
   std::optional<Duration> soft;
   if (job.soft_deadline) soft = left(*job.soft_deadline);
   std::optional<SteadyTime> deadline;
@@ -209,6 +232,12 @@ Outcome PoolChild::converse(LeasedJob& job, TaskContext& context) {
   for (ChildFrame frame; event == Event::frame;) {
     event = channel_.receive(frame, process_.ended.get(), deadline);
     if (event != Event::frame) break;
+    // A handler that speaks faster than it is heard is as late as one that is silent.
+    const bool wish = frame.kind == ChildFrame::Kind::extend || frame.kind == ChildFrame::Kind::progress;
+    if (wish && deadline && now() >= *deadline) {
+      event = Event::late;
+      break;
+    }
     FieldReader fields(frame);
     if (frame.kind == ChildFrame::Kind::extend) {
       context.extend_lease(Duration{fields.number()});
@@ -266,6 +295,7 @@ Outcome PoolChild::end_of_process() {
   if (poll(&fd, 1, 1000) == 0) ForkServer::signal(process_, SIGKILL);
   std::optional<int> status;
   if (poll(&fd, 1, static_cast<int>(patience.count())) > 0) status = ForkServer::how_it_ended(process_);
+  if (!status) pool_.forks_.end_group(process_);
   auto& crash = pool_.forks_.board().crash(index_);
   bool stopped;
   {
@@ -289,7 +319,7 @@ Outcome PoolChild::end_of_process() {
     if (crash.signal != 0 && crash.has_address)
       failure.message += fmt::format(" at address {:#x}", reinterpret_cast<std::uintptr_t>(crash.address));
     if (number == SIGKILL) failure.message += "; perhaps the out-of-memory killer";
-    if (crash.signal != 0) failure.stack = describe_frames(crash);
+    if (crash.signal != 0) failure.stack = pool_.forks_.board().describe(crash);
   } else {
     failure.type = "process-exit";
     failure.message = "the handler ended its process (pid " + std::to_string(pid) + ") with exit status " +
@@ -312,6 +342,8 @@ void PoolChild::look(bool stopping, bool stop_now) {
       }
       return;
     }
+    // Somebody waits for its first word.
+    if (stop_now && !greeted_) ForkServer::signal(process_, SIGKILL);
   }
   // The executor sleeps until there is a job: in its place.
   const std::unique_lock hands(hands_, std::try_to_lock);
@@ -325,6 +357,11 @@ void PoolChild::look(bool stopping, bool stop_now) {
   if (never_lived) return failed_to_start("it " + how);
   spdlog::warn("process {} of the pool, pid {}, {} while it had no job", index_, pid, how);
   start();
+}
+
+void PoolChild::end_group() {
+  const std::lock_guard lock(mutex_);
+  pool_.forks_.end_group(process_);
 }
 
 ChildView PoolChild::view() const {

@@ -36,11 +36,13 @@ class PoolChild {
   /// without one if the pool is closed or lost.
   void prepare();
   /// Runs the job's handler in the child. Throws HandlerFailed if it threw, took its process along, or ran
-  /// past the hard time limit, which ends the process. A job that no handler has begun for want of a child
-  /// goes back.
+  /// past the hard time limit, which ends the process. Time limits begin when the child is ready. A job that
+  /// no handler has begun for want of a child goes back.
   Outcome run(LeasedJob& job, TaskContext& context);
 
   void look(bool stopping, bool now);
+  /// Kills what the child has started, once the process that would do that is lost.
+  void end_group();
   ChildView view() const;
 
  private:
@@ -52,8 +54,10 @@ class PoolChild {
   bool has_ended() const;
   std::string bury();
   void failed_to_start(const std::string& why);
+  void can_start(bool can);
   void finish(std::uint64_t memory);
-  Outcome converse(LeasedJob& job, TaskContext& context);
+  /// How long the job has waited for its child.
+  Outcome converse(LeasedJob& job, TaskContext& context, Duration waited);
   Outcome end_of_process();
   [[noreturn]] void end_by_limit(const LeasedJob& job);
 
@@ -68,11 +72,13 @@ class PoolChild {
   const LeasedJob* job_ = nullptr;
   bool ended_by_stop_ = false;
   std::uint64_t jobs_ = 0, memory_ = 0;
-  ForkServer::Child process_;  ///< written under both
+  // Written under both.
+  ForkServer::Child process_;
+  bool greeted_ = false;
 
   // Under hands_.
   ChildChannel channel_;
-  bool greeted_ = false;
+  bool childless_ = false;  ///< counted as such
   unsigned renewed_ = 0;
   int failures_ = 0;  ///< in a row, of processes that ended before they had done anything
   SteadyTime started_{}, next_try_{};

@@ -16,7 +16,7 @@ constexpr Duration longest_ahead = std::chrono::seconds{1};
 }  // namespace
 
 std::size_t Prefetch::least() const {
-  const auto free = std::max(0, options_.concurrency - counters_.stuck);
+  const auto free = std::max(0, options_.concurrency - counters_.stuck - counters_.childless);
   return static_cast<std::size_t>(free) * static_cast<std::size_t>(options_.prefetch_multiplier);
 }
 

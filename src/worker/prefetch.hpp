@@ -10,7 +10,7 @@ struct Counters;
 struct EngineOptions;
 
 /// How many jobs a worker holds at once: the prefetch multiplier's for each executor that is free of stuck
-/// handlers, and more while handlers are quick. For the broker thread.
+/// handlers and has a process if it needs one, and more while handlers are quick. For the broker thread.
 class Prefetch {
  public:
   /// Both outlive it.
