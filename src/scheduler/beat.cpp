@@ -207,7 +207,7 @@ bool Beat::fire(WallTime now) {
       for (auto& span : firing.spans) end_enqueue(options.tracer.get(), std::move(span), error);
   };
   try {
-    if (!publish(firings, now)) return true;  // led by another, or edited: the next turn tells
+    if (!publish(firings, now, tell)) return true;  // led by another, or edited: the next turn tells
     count(firings, now, duration_cast<Duration>(clock_.steady() - begun));
     tell({});
   } catch (const std::exception& error) {
@@ -274,14 +274,20 @@ void Beat::measure(MetricSnapshot& snapshot, const MetricPoint::Labels& labels) 
 }
 
 /// Jobs, and what is remembered of them. False if we no longer lead, or the book was edited.
-bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
+bool Beat::publish(std::vector<Firing>& firings, WallTime now,
+                   const std::function<void(const std::string&)>& tell) {
   std::vector<Envelope> jobs;
   std::vector<StoreWrite> records;
   const bool bound = places_.broker->publishes_with(*places_.schedules);
   for (auto& firing : firings) {
     if (firing.run == firing.item->second.run) continue;  // edited or restarted: there was nothing to do
-    for (const auto& job : firing.jobs)
-      if (bound || !already_there(job, firing.item->second.due.value_or(now))) jobs.push_back(job);
+    for (std::size_t i = 0; i < firing.jobs.size(); ++i) {
+      const auto& job = firing.jobs[i];
+      if (bound || !already_there(job, firing.item->second.due.value_or(now)))
+        jobs.push_back(job);
+      else if (const auto& span = firing.spans[i])
+        span->attributes.push_back({"stem.task.duplicate", true});
+    }
     records.push_back({ScheduleBook::run_key(firing.item->first), to_wire(firing.run), {}});
   }
   // Nothing of what was deleted or disabled before this commit is published by it.
@@ -291,6 +297,7 @@ bool Beat::publish(std::vector<Firing>& firings, WallTime now) {
     valid = places_.broker->publish_guarded(jobs, guards, records).has_value();
   } else if (lock_.certain() && book_.revision() == revision_) {
     places_.broker->publish(jobs);
+    tell({});  // whatever becomes of what is remembered of them
     valid = places_.schedules->put_guarded(records, guards);
     unrecorded = !valid;
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -62,7 +63,8 @@ class Beat {
   bool fire(WallTime now);
   void look_at_line(WallTime now);
   void count(const std::vector<Firing>& firings, WallTime now, Duration took);
-  bool publish(std::vector<Firing>& firings, WallTime now);
+  bool publish(std::vector<Firing>& firings, WallTime now,
+               const std::function<void(const std::string&)>& tell);
   bool already_there(const Envelope& job, WallTime due);
   void tell_next();
   BeatOptions options() const;

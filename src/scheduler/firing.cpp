@@ -47,7 +47,7 @@ void add(Firing& firing, const ScheduleEntry& entry, WallTime slot, WallTime now
     auto job = job_of(entry, slot, now, options);
     auto span = trace_enqueue(options.tracer.get(), job);
     if (options.signer) options.signer->sign(job);
-    if (span) firing.spans.push_back(std::move(span));
+    firing.spans.push_back(std::move(span));
     firing.jobs.push_back(std::move(job));
     firing.drifts.push_back(now - entry.due(slot));
     run.last_slot = slot;

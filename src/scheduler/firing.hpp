@@ -19,7 +19,7 @@ struct Firing {
   bool missed = false;             ///< slots were too late
   std::size_t given_up = 0;        ///< slots whose jobs cannot be made; logged, and in `run`
   std::vector<Duration> drifts{};  ///< of the jobs
-  std::vector<EnqueueSpan> spans{};
+  std::vector<EnqueueSpan> spans{};  ///< of the jobs, null where none is recorded
 };
 
 /// The slots of a schedule that are due, as the options say, up to a few hundred at once. Throws Error if the

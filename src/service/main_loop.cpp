@@ -313,9 +313,12 @@ MetricSnapshot MainLoop::snapshot() const {
                  labels, seconds(begun_wall_.time_since_epoch()));
   if (const auto limit = feed_.limit()) {
     const auto now = std::chrono::steady_clock::now();
-    snapshot.gauge("stem." + role + ".watchdog.limit", "s",
-                   "How long the service manager lets the process be silent.", labels, seconds(*limit));
-    if (const auto age = feed_.age(now))
+    // While it stops nobody feeds the watchdog, and nobody minds: how long that takes is no sign of anything.
+    const bool watched = phase != Phase::stopping;
+    if (watched)
+      snapshot.gauge("stem." + role + ".watchdog.limit", "s",
+                     "How long the service manager lets the process be silent.", labels, seconds(*limit));
+    if (const auto age = watched ? feed_.age(now) : std::nullopt)
       snapshot.gauge("stem." + role + ".watchdog.age", "s",
                      "How long ago the service manager's watchdog was fed.", labels, seconds(*age));
     snapshot.counter("stem." + role + ".watchdog.pings", "Times that the service manager's watchdog was fed.",

@@ -137,8 +137,7 @@ void CanvasBook::fire(std::vector<Firing> firings) {
 /// A job that the broker will never take must not keep its worker from all others.
 void CanvasBook::fire_one(const Firing& firing) {
   try {
-    publish_once(firing);
-    if (firing.ends_chord && on_chord) on_chord(firing.job->name);
+    if (publish_once(firing) && firing.ends_chord && on_chord) on_chord(firing.job->name);
   } catch (const Error& error) {
     if (passes(error)) throw;
     spdlog::error("job {} of task {} cannot be enqueued after the one before: {}", printable(firing.job->id),
@@ -148,7 +147,8 @@ void CanvasBook::fire_one(const Firing& firing) {
   }
 }
 
-void CanvasBook::publish_once(const Firing& firing) {
+/// Whether it was not enqueued before, as far as we can tell.
+bool CanvasBook::publish_once(const Firing& firing) {
   const auto& job = *firing.job;
   const auto key = canvas_input_key(job.id);
   auto& store = *storage_.results;
@@ -156,10 +156,10 @@ void CanvasBook::publish_once(const Firing& firing) {
     std::int64_t version = 0;
     while (!storage_.broker->publish_guarded(std::span(&job, 1), {{key, version}}, {mark(firing, true)})) {
       const auto there = store.get(key);
-      if (there && is_mark_of(there->value, job)) return;  // it was enqueued before
+      if (there && is_mark_of(there->value, job)) return false;
       version = there ? there->version : 0;
     }
-    return;
+    return true;
   }
   for (int tries = 0; tries < most_tries; ++tries) {
     const auto there = store.get(key);
@@ -167,12 +167,11 @@ void CanvasBook::publish_once(const Firing& firing) {
       store.compare_and_set(mark(firing, false), there ? there->version : 0);
       continue;
     }
-    if (there->value.starts_with('1')) return;
+    if (there->value.starts_with('1')) return false;
     storage_.broker->publish(std::span(&job, 1));
     auto done = mark(firing, true);
     done.value = canvas_mark(true, job, marked_record(there->value));
-    store.compare_and_set(done, there->version);
-    return;
+    return store.compare_and_set(done, there->version);
   }
   throw Error(Exit::unavailable, "the result backend does not keep what it is given: " + key);
 }

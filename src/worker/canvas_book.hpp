@@ -36,8 +36,7 @@ class CanvasBook {
         lease_(lease),
         bound_(storage.broker->publishes_with(*storage.results)) {}
 
-  /// Told the callback's task when the callback of a chord has been enqueued; may be told again if the worker
-  /// that did it could not remember it.
+  /// Told the callback's task when the callback of a chord has been enqueued, once for each.
   std::function<void(const std::string& task)> on_chord;
 
   /// Before they are settled. Throws Error as Broker and Store do; some may be entered then, and all can be
@@ -67,7 +66,7 @@ class CanvasBook {
 
   void fire(std::vector<Firing> firings);
   void fire_one(const Firing& firing);
-  void publish_once(const Firing& firing);
+  bool publish_once(const Firing& firing);
   StoreWrite mark(const Firing& firing, bool enqueued) const;
   void abandon(const CanvasPart& part, const Result& why);
   void enter_chunk(const Chunk& chunk, const std::vector<MemberEnd>& ends);

@@ -23,9 +23,9 @@ void keep_members(Store& store, const std::string& group, Duration life) {
   }
 }
 
-void keep(Store& store, const StoreEntry& entry, Duration life) {
-  // Whoever was quicker has written it anew, and so for as long.
-  if (entry.expires) store.compare_and_set({entry.key, entry.value, life}, entry.version);
+/// False if another was quicker, who may have written it for as long, or with its end as it was.
+bool keep(Store& store, const StoreEntry& entry, Duration life) {
+  return !entry.expires || store.compare_and_set({entry.key, entry.value, life}, entry.version);
 }
 
 /// Those who wait see that there is something to wait for.
@@ -46,8 +46,9 @@ WallTime keep_canvas(Store& store, const std::string& group, Duration life, Dura
   keep_record(store, group, life);
   if (!root.callback.empty()) keep_record(store, envelope_from_wire(root.callback).id, life);
   // The root is the last: if we die before, the next who looks does it all.
-  keep(store, *there, life);
-  return now + life;
+  if (keep(store, *there, life)) return now + life;
+  const auto end = store.get(there->key);
+  return end ? end->expires.value_or(now + life) : now;
 }
 
 }  // namespace stem

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "collector.hpp"
 #include "error_of.hpp"
 #include "interposed_store.hpp"
 #include "scheduler/beat.hpp"
@@ -440,6 +441,39 @@ TEST_CASE(
     bench.run_until(beat, bench.hands.now + 10s);
     CHECK(bench.done().size() == 2);
   }
+}
+
+TEST_CASE("beat: with two systems, a collector is told of what was published, and of what was there before") {
+  Collector collector;
+  Bench<SplitPlaces> bench;
+  TelemetryConfig telemetry;
+  telemetry.traces_url = collector.url() + "/v1/traces";
+  telemetry.span_delay = 1ms;
+  bench.options.tracer = Tracer::shared(telemetry, {"stem", "one"});
+  bench.put({bench.entry("a", "every:1m")});
+  const auto start = bench.hands.now;
+  auto places = bench.rig.places(bench.hands);
+  const std::vector<Envelope> waiting{bench.book().find("a")->entry.job(start + 1min, start, "default", 3)};
+  places.broker->publish(waiting);
+  bench.hands.now = start + 90s;
+  const auto store = std::make_shared<InterposedStore>(places.schedules);
+  places.schedules = store;
+  Beat beat(bench.options, places, bench.hands);
+  beat.turn();
+  REQUIRE(collector.await_spans(1));
+  CHECK(Collector::attributes(collector.spans()[0])["stem.task.id"] == waiting[0].id);
+  CHECK(Collector::attributes(collector.spans()[0])["stem.task.duplicate"] == true);
+  // One whose record is refused after it was published.
+  bench.hands.move(30s);
+  store->before = [&, once = true](const auto& writes) mutable {
+    if (writes[0].key.starts_with("schedule-run:") && std::exchange(once, false))
+      bench.put({bench.entry("b", "every:1h")});
+  };
+  beat.turn();
+  REQUIRE(collector.await_spans(2));
+  CHECK(Collector::attributes(collector.spans()[1])["stem.task.id"] == slot_id("a", start + 2min));
+  CHECK_FALSE(Collector::attributes(collector.spans()[1]).contains("stem.task.duplicate"));
+  CHECK(bench.done().size() == 2);
 }
 
 EVERYWHERE("beat: a schedule that cannot be read is left out, the others run") {

@@ -303,10 +303,16 @@ TEST_CASE("daemon: the watchdog is fed while all parts make progress, and only t
   CHECK(first != std::string::npos);
   CHECK(log.find("no progress", first + 1) == std::string::npos);  // once
   CHECK(contains(log, "all parts make progress again"));
+  const auto page = [&] { return stem::ask_worker(daemon.socket(), "metrics", 5s).dump(); };
+  CHECK(contains(page(), "watchdog.age"));
+  CHECK(contains(page(), "watchdog.limit"));
 
   daemon.script->ends_when_stopped = false;
   daemon.process->signal(SIGTERM);
   CHECK(!daemon.manager.next_with("STOPPING=1").empty());
+  CHECK(contains(page(), "watchdog.pings"));
+  CHECK_FALSE(contains(page(), "watchdog.age"));
+  CHECK_FALSE(contains(page(), "watchdog.limit"));
   CHECK(daemon.manager.next_with("WATCHDOG=1", 1000).empty());  // the manager does not listen for it any more
 }
 

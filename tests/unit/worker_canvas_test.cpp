@@ -8,9 +8,11 @@
 #include <random>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "child_process.hpp"
 #include "error_of.hpp"
+#include "interposed_store.hpp"
 #include "places.hpp"
 #include "worker/attempts.hpp"
 #include "worker/canvas_keeping.hpp"
@@ -154,6 +156,26 @@ TEST_CASE("canvas: as long as there is much left of its books they are not writt
   // Nothing is made of what is gone.
   CHECK(keep_canvas(*store, "gone", canvas_ttl, canvas_ttl, now) == now + canvas_ttl);
   CHECK_FALSE(store->get(canvas_root_key("gone")));
+}
+
+TEST_CASE("canvas: books are kept no longer than another has written them meanwhile") {
+  Plant<MemoryPlace> plant;
+  plant.tasks.add("t", [](TaskContext&) {});
+  const auto group = plant.stem().enqueue(Group{{{"t"}, {"never"}}});
+  const auto key = canvas_root_key(group.id);
+  InterposedStore store(plant.storage().results);
+  store.put({{key, store.get(key)->value, 1h}});
+  store.before = [&, once = true](const std::vector<StoreWrite>& writes) mutable {
+    // As who enters a chunk that is complete.
+    if (writes[0].key == key && std::exchange(once, false))
+      store.real->put({{key, store.get(key)->value, 1h}});
+  };
+  const auto now = Clock::system().wall();
+  const auto kept = keep_canvas(store, group.id, canvas_ttl, canvas_ttl / 2, now);
+  CHECK(kept == *store.get(key)->expires);
+  CHECK(*store.get(key)->expires - now < 2h);
+  CHECK(keep_canvas(store, group.id, canvas_ttl, canvas_ttl / 2, now) == now + canvas_ttl);
+  CHECK(*store.get(key)->expires - now > canvas_ttl / 2);
 }
 
 EVERYWHERE("canvas: jobs with ids of their own are enqueued each time the canvas is") {
@@ -607,6 +629,8 @@ EVERYWHERE("canvas: what a worker did that died before it settled is done again,
   Counters counters;
   JobSeriesBook series;
   CanvasBook book(storage, Clock::system(), std::nullopt, 1h, 30s);
+  int dispatched = 0;
+  book.on_chord = [&](const std::string&) { ++dispatched; };
   const auto rules = AttemptRules{"by-hand", 20, {}, 1h};
   for (int round = 0; round < 2; ++round) {
     auto deliveries = storage.broker->fetch({{"default"}, 10, 30s, "by-hand"});
@@ -628,7 +652,13 @@ EVERYWHERE("canvas: what a worker did that died before it settled is done again,
       releases.push_back({delivery.receipt, Release{}, {}});
     }
     book.enter(unsettled);
+    // As if it had died before it remembered that the chord was done.
+    auto root = canvas_root_from_wire(storage.results->get(canvas_root_key(chord.id))->value);
+    CHECK(root.finished);
+    root.finished = false;
+    storage.results->put({{canvas_root_key(chord.id), to_wire(root), 1h}});
     book.enter(unsettled);
+    CHECK(dispatched == 1);
     book.settled({});
     storage.broker->settle(releases);
     CHECK(storage.broker->depths().at(0).ready == 6);
