@@ -97,6 +97,8 @@ def check_results(checks, place):
     ran = place.run("--only", "good,bad,absent", "--counts", str(counts))
     checks.check("quality: --counts writes the numbers, for tool/test",
                  [*problems(ran, 1), *([] if counts.read_text() == "1 1 1\n" and "1 ok" not in ran.stdout else [counts.read_text() + ran.stdout])])
+    checks.check("quality: counts that cannot be written are said at once, and no draft of a report is left",
+                 problems(place.run("--only", "good", "--report", str(place.report), "--counts", "/nowhere/counts"), 73, "cannot write /nowhere/counts"))
     checks.check("quality: a report that cannot be written is said at once",
                  problems(place.run("--only", "good", "--report", "/nowhere/report.md"), 73, "cannot write /nowhere/report.md"))
     checks.check("quality: nothing is left beside the report",
@@ -126,6 +128,18 @@ def check_interruption(checks, place, number, status):
     started.unlink()
 
 
+def check_chaos(checks, root, directory):
+    """Where no trial can be run, and where all should be."""
+    (directory / "build/tests/modules").mkdir(parents=True)
+    (directory / "build/tests/modules/libledger.so").touch()
+    for demanded in (False, True):
+        ran = subprocess.run([sys.executable, root / "tests/chaos/run", "--build", directory / "build", "--only", "network: slow redis"], capture_output=True,
+                             text=True, timeout=60, check=False, env=os.environ | {"PATH": "/nowhere", "CI": "true" if demanded else ""})
+        failed = demanded and os.geteuid() == 0
+        checks.check("chaos: that all trials are skipped is no success" + (", and a failure where root is to run all" if demanded else ""),
+                     problems(ran, 1 if failed else 77, "^0 passed, 0 failed, 1 skipped$", *(["nothing is to be skipped"] if failed else [])))
+
+
 def main():
     checks = Checks(sys.argv[1:])
     root = Path(checks.arguments[0] if checks.arguments else Path(__file__).resolve().parent.parent)
@@ -135,6 +149,7 @@ def main():
         check_results(checks, place)
         check_interruption(checks, place, signal.SIGINT, 130)
         check_interruption(checks, place, signal.SIGTERM, 143)
+        check_chaos(checks, root, Path(directory))
     gates = root / "tool/quality/gates"
     order = [line for line in (gates / "order").read_text().splitlines() if not line.startswith("#")]
     checks.check("quality: every gate is in the order, and may be executed",

@@ -44,6 +44,21 @@ mistake("a dead letter that should be none", "dead letters that should be none",
         afterwards=True)
 
 
+@scenario("mistake: jobs run twice in the shadow of a fault", stores=("sqlite",), expects="duplicates; the faults met")
+def shadow(context):
+    """A fault of all, which met fewer jobs than come twice near it."""
+    trial = simple(context)
+
+    def fault(_):
+        one = trial.disturb("nothing that a worker would notice")
+        text = trial.ledger.path.read_bytes()
+        with trial.ledger.path.open("ab", buffering=0) as file:
+            for _ in range(10):
+                file.write(text[:text.rfind(b"\n") + 1])
+        trial.recovered(one)
+    load(trial, fault)
+
+
 class Forgetful(Redis):
     def words(self):
         return ["no" if word == "yes" else word for word in super().words()]

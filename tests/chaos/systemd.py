@@ -11,7 +11,7 @@ import stores
 from faults import load, scenario
 from fleet import CONCURRENCY, LEASE, Programs
 from ledger import Ledger
-from trial import MOST_HELD, WORKERS
+from trial import WORKERS
 
 HOME = "/var/lib/stem"
 MODULE = "/usr/src/stem-build/tests/modules/libledger.so"
@@ -168,6 +168,11 @@ def restart(context):
     load(trial, fault)
 
 
+def met_soon(trial, name):
+    """Twice what it holds now: until systemctl has done its work it may get others."""
+    return 2 * trial.leased([name])
+
+
 @scenario("systemd: SIGKILL", stores=("sqlite", "redis"))
 def kill(context):
     trial = fleet_of_services(context)
@@ -175,7 +180,7 @@ def kill(context):
     def fault(_):
         name = trial.chance.choice(WORKERS)
         pid = trial.programs.pid(name)
-        one = trial.disturb(f"SIGKILL of {name}", [name], MOST_HELD)
+        one = trial.disturb(f"SIGKILL of {name}", [name], met_soon(trial, name))
         trial.programs.systemctl("kill", "--signal=KILL", "--kill-whom=main", trial.programs.unit(name))
         trial.programs.replaced(name, pid)
         trial.recovered(one)
@@ -190,7 +195,7 @@ def watchdog(context):
     def fault(_):
         name = trial.chance.choice(WORKERS)
         pid = trial.programs.pid(name)
-        one = trial.disturb(f"SIGSTOP of {name}", [name], MOST_HELD)
+        one = trial.disturb(f"SIGSTOP of {name}", [name], met_soon(trial, name))
         trial.programs.systemctl("kill", "--signal=STOP", "--kill-whom=main", trial.programs.unit(name))
         trial.sick([name])
         trial.programs.replaced(name, pid)

@@ -17,7 +17,7 @@ WORKERS = ("w1", "w2", "w3")
 
 
 class Disturbance:
-    """What was done to which processes (None = all), from when to when; `leased`: how many jobs they held, at the most."""
+    """What was done to which processes (None = all), from when to when; `leased`: how many jobs they held then."""
 
     def __init__(self, what, pids, began, ended, leased):
         self.what, self.pids, self.began, self.ended, self.leased = what, pids, began, ended, leased
@@ -81,13 +81,22 @@ class Trial:
     # ---- faults ----
 
     def disturb(self, what, names=None, leased=None):
-        """Told before the fault. Returns the disturbance, whose end recovered() sets."""
+        """Told before the fault. Returns the disturbance, whose end recovered() sets. `leased`: what they hold now, unless it is
+        told."""
         pids = None if names is None else {self.programs.pid(name) for name in names}
         if leased is None:
-            leased = MOST_HELD * len(self.workers if names is None else names)
+            leased = self.leased(names)
         one = Disturbance(what, pids, time.monotonic(), float("inf"), leased)
         self.disturbances.append(one)
         return one
+
+    def leased(self, names=None):
+        """How many jobs they hold now, as the broker has it."""
+        return sum(map(self.store.leases, names or self.workers))
+
+    def still_met(self, names=None):
+        """The fault goes on: what they hold now, as they say themselves, is met by it, too."""
+        self.disturbances[-1].leased += sum(map(self.programs.held, names or self.workers))
 
     def backlog(self):
         """Waits until jobs wait for workers, so that the fault meets some, or until there is no hope of that: on a machine that is
@@ -100,7 +109,8 @@ class Trial:
         """The broker has gone away, and stays away for so long; meanwhile workers are looked at. They must not grow, and what they hold
         now is the most that can run twice."""
         names = names or self.workers
-        self.disturbances[-1].leased = min(self.disturbances[-1].leased, sum(map(self.programs.held, names)))
+        one = self.disturbances[-1]
+        one.leased = max(one.leased, sum(map(self.programs.held, names)))
         self.watch(seconds, names)
 
     def watch(self, seconds, names=None):
@@ -243,9 +253,12 @@ class Trial:
             strange = [effect for effect in seen if not any(one.explains(effect) for one in causes)]
             if len(strange) > 1:
                 unexplained.append(", ".join(f"{effect.job} by {self.programs.pids.get(effect.pid)} at {effect.at:.3f}" for effect in strange))
-        self.bound = sum(one.leased for one in causes)
-        if not self.bound and any(one.leased == 0 and one.pids for one in self.disturbances):
+        met = sum(one.leased for one in self.disturbances)
+        self.bound = met + sum(one.leased for one in stalls)
+        if not met and any(one.pids != set() for one in self.disturbances):
             self.notes.append("no fault met a job that was leased: this proved little")
+        if met >= self.jobs:
+            problems.append(f"the faults met {met} leased jobs of {self.jobs}: that there are no more duplicates than these proves nothing; take more jobs")
         self.told(problems, "effects that came twice without a fault near them", unexplained)
         if self.duplicates > self.bound:
             problems.append(f"{self.duplicates} duplicates; the faults met {self.bound} leased jobs at the most")

@@ -52,6 +52,9 @@ for gate in "${all[@]}"; do
 done
 [ "${#gates[@]}" -gt 0 ] || refuse 64 "no gate is left to run"
 mkdir -p "$logs" || refuse 73 "cannot make $logs"
+if [ -n "$counts" ]; then
+  : >"$counts" || refuse 73 "cannot write $counts; the directory must be there, and be yours"
+fi
 if [ -n "$report" ]; then
   draft=$(mktemp "$report.XXXXXX") || refuse 73 "cannot write $report; the directory must be there, and be yours"
   chmod 0644 "$draft"
@@ -109,7 +112,7 @@ close() {
   if [ "${#failed[@]}" -gt 0 ]; then summary+=": ${failed[*]}"; fi
   if [ -n "$stopped" ]; then summary+='; interrupted'; fi
   if [ -n "$counts" ]; then
-    echo "$passed ${#failed[@]} $skipped" >"$counts"
+    echo "$passed ${#failed[@]} $skipped" >"$counts" || status=73
   else
     echo "$summary"
   fi
