@@ -10,6 +10,7 @@ import http.server
 import json
 import os
 import re
+import shutil
 import ssl
 import subprocess
 import sys
@@ -232,6 +233,66 @@ def tls(checks, queue, directory, source):
     collector.close()
 
 
+def public_authority(checks, queue, directory):
+    # In a mount namespace of its own, in which the system trusts an authority of ours.
+    inside = ["unshare", "-r", "-m", "sh", "-c", 'mount --bind "$0" /etc/ssl/certs && exec "$@"', f"{directory}/public"]
+    os.mkdir(f"{directory}/public")
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode != 0:
+        print("skipped: a directory of authorities of our own takes namespaces of users and mounts")
+        return
+    # Of another name: of two authorities of one name only the first is looked at.
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=another authority",
+                    "-days", "2", "-out", f"{directory}/other.pem", "-keyout", "/dev/null"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    shutil.copy(f"{directory}/tls/ca.pem", f"{directory}/public/ours.pem")
+    subprocess.run(["openssl", "rehash", f"{directory}/public"], check=True, capture_output=True)
+    shutil.copy(f"{directory}/other.pem", f"{directory}/public/ca-certificates.crt")
+    collector = Collector(tls=(f"{directory}/tls/server.pem", f"{directory}/tls/server-key.pem"))
+    tells = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRICS_EXPORTER": "none", "OTEL_BSP_SCHEDULE_DELAY": "20"}
+
+    def enqueue(**variables):
+        return subprocess.run([*inside, queue.stem, "enqueue", "effect.append"], env=queue.base | tells | variables, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False, timeout=60)
+    done = enqueue()
+    came = collector.wait(lambda told: told.spans)
+    checks.check("telemetry: without OTEL_EXPORTER_OTLP_CERTIFICATE the system's authorities are trusted", [] if came else [done.stderr])
+    before = len(collector.spans)
+    done = enqueue(OTEL_EXPORTER_OTLP_CERTIFICATE=f"{directory}/other.pem")
+    checks.check("telemetry: with it they are not, and nothing is told to who has a certificate of theirs",
+                 [] if done.returncode == 0 and len(collector.spans) == before else [done.stderr, f"{collector.spans[before:]}"])
+    collector.close()
+
+
+def pool(checks, queue):
+    for kept in (False, True):
+        collector = Collector()
+        tells = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRICS_EXPORTER": "none", "STEM_WORKER_POOL": "processes",
+                 "STEM_WORKER_CONCURRENCY": "2", "STEM_WORKER_MAX_TASKS_PER_CHILD": "1" if kept else "0"}
+        args = json.dumps({"task": "effect.pid", "kept": kept})
+        with Worker(queue, **tells) as worker:
+            done = [queue.run("enqueue", "effect.enqueue", "--args", args, "--wait") for _ in range(4)]
+            if kept:  # each process ends with its job, and says its last words then
+                arrived = collector.wait(lambda told: len(told.named("stem.enqueue")) >= 4)
+        arrived = collector.wait(lambda told: len(told.named("stem.enqueue")) >= 4 and len(told.named("stem.execute.effect.pid")) >= 4)
+        below = {span["spanId"] for span in collector.named("stem.execute.effect.enqueue")}
+        enqueued = {span["spanId"] for span in collector.named("stem.enqueue")}
+        checks.check("telemetry: what handlers in processes enqueue is told of, " + ("and by each before it ends" if kept else "also at the end of the worker"),
+                     ([] if arrived and all(one.returncode == 0 for one in done) else [worker.log, *(one.stderr for one in done)]) +
+                     [f"{span}" for span in collector.named("stem.enqueue") if span.get("parentSpanId") not in below] +
+                     [f"{span}" for span in collector.named("stem.consume") if span.get("parentSpanId") not in enqueued
+                      and attributes(span)["stem.task"] == "effect.pid"])
+        collector.close()
+    # A collector that hangs holds up neither jobs nor processes.
+    collector = Collector(delay=30)
+    tells |= {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "STEM_WORKER_MAX_TASKS_PER_CHILD": "0"}
+    with Worker(queue, **tells):
+        begun = time.monotonic()
+        for _ in range(4):
+            queue.run("enqueue", "effect.enqueue", "--args", json.dumps({"task": "effect.pid"}), "--wait")
+        took = time.monotonic() - begun
+    checks.check("telemetry: a collector that hangs holds up no handler whose Stem ends with its job", [] if took < 7 else [f"four jobs took {took:.1f} s"])
+    collector.close()
+
+
 def metrics(checks, queue):
     collector = Collector()
     tells = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_METRIC_EXPORT_INTERVAL": "200", "OTEL_TRACES_EXPORTER": "none",
@@ -293,6 +354,8 @@ def main():
         traces(checks, queue)
         secrets(checks, queue, directory)
         tls(checks, queue, directory, source)
+        public_authority(checks, queue, directory)
+        pool(checks, queue)
         metrics(checks, queue)
         wrong(checks, queue)
     checks.finish()

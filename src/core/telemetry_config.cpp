@@ -185,19 +185,21 @@ MetricExporters metric_exporters(Reader& reader, TelemetryConfig& config) {
   constexpr auto name = "STEM_METRIC_EXPORTERS";
   MetricExporters exporters;
   for (const auto& item : items(reader.text(name))) {
-    exporters.given = true;
     const auto kind = lower(item.substr(0, item.find(':')));
+    const bool alone = kind.size() == item.size();
+    const bool known =
+        kind == "otlp" || (alone && (kind == "prometheus" || kind == "console" || kind == "none"));
+    exporters.given = exporters.given || known;
     if (kind == "otlp") {
       exporters.otlp = true;
       if (const auto colon = item.find(':'); colon != item.npos)
         exporters.address = base_url(name, item.substr(colon + 1));
-    } else if (kind == "prometheus" && kind.size() == item.size()) {
-      config.prometheus = true;
-    } else if (kind == "console" && kind.size() == item.size()) {
-      config.console = true;
-    } else if (kind != "none") {
+    } else if (!known) {
       config.warnings.push_back(std::string(name) + ": there is no exporter '" + redacted(printable(item)) +
                                 "', it is ignored; there are otlp, otlp:URL, prometheus and console");
+    } else {
+      config.prometheus = config.prometheus || kind == "prometheus";
+      config.console = config.console || kind == "console";
     }
   }
   return exporters;
@@ -277,7 +279,8 @@ TelemetryConfig telemetry_config(const Environment& environment) {
     else
       reader.ignore("OTEL_TRACES_SAMPLER_ARG", "it must be a number from 0 to 1");
   }
-  config.span_queue = size(reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 1, 1'000'000), config.span_queue);
+  // An attempt has two spans, which are told together or not at all.
+  config.span_queue = size(reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2, 1'000'000), config.span_queue);
   config.span_batch = size(reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1, 100'000), config.span_batch);
   config.span_batch = std::min(config.span_batch, config.span_queue);
   if (const auto delay = reader.number("OTEL_BSP_SCHEDULE_DELAY", 0, longest_ms))

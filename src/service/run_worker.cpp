@@ -10,6 +10,7 @@
 #include "service/directories.hpp"
 #include "service/shim.hpp"
 #include "service/worker_service.hpp"
+#include "telemetry/tracer.hpp"
 
 namespace stem {
 namespace {
@@ -38,12 +39,15 @@ int run_worker_service(const Config& config, const Environment& environment, con
   // Before anything else there is: children inherit the program and its tasks, and no log, lock or connection
   // of ours.
   std::optional<ForkServer> forks;
-  if (config.command.empty() && config.pool == "processes")
+  if (config.command.empty() && config.pool == "processes") {
+    // A program that has enqueued has a thread that tells a collector of it: none is to be forked midway.
+    Tracer::finish_all();
     forks.emplace(tasks, ForkServer::Settings{.node = settings.node,
                                               .children = concurrency_of(config),
                                               .enter = [&](const ForkServer::Birth& birth) {
                                                 open_child_log(settings, birth);
                                               }});
+  }
   const int status = run_service(settings, [&](ServiceOutputs outputs) -> std::unique_ptr<Workload> {
     if (!config.command.empty())
       return std::make_unique<Shim>(ShimSettings::from(config, settings, environment), outputs);

@@ -2,8 +2,11 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <stem/error.hpp>
 #include <string>
+
+#include "telemetry/tracer.hpp"
 
 namespace stem {
 namespace {
@@ -34,6 +37,8 @@ CurlLibrary load() {
 #undef STEM_FIND
   if (library.curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     throw Error(Exit::config, "libcurl cannot be started");
+  // OpenSSL has registered its end by now, and what is registered later is called sooner.
+  std::atexit(&Tracer::finish_all);
   return library;
 }
 

@@ -23,7 +23,8 @@ struct CurlLibrary {
 #undef STEM_DECLARE
 };
 
-/// Thread-safe. Throws Error (exit 78) if it is not installed, or too old.
+/// Thread-safe. Throws Error (exit 78) if it is not installed, or too old. The first call sees to it that
+/// exit() ends all who use it (Tracer::finish_all()) before it ends what does TLS for libcurl.
 const CurlLibrary& curl_library();
 
 }  // namespace stem

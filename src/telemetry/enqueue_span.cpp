@@ -1,5 +1,6 @@
 #include "telemetry/enqueue_span.hpp"
 
+#include "core/cut_text.hpp"
 #include "core/redaction.hpp"
 #include "core/trace_scope.hpp"
 
@@ -75,10 +76,16 @@ EnqueueSpan trace_canvas(Tracer* tracer, const char* kind, const std::string& id
   return span;
 }
 
-void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error) {
+void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error,
+                 const std::string* duplicate_of) {
   if (!span) return;
   span->end = Clock::system().wall();
   span->failed = !error.empty();
+  if (duplicate_of) {
+    for (auto& one : span->attributes)
+      if (one.key == "stem.task.id") one.value = *duplicate_of;
+    span->attributes.push_back({"stem.task.duplicate", true});
+  }
   if (span->failed) span->error = span_error("enqueue", error);
   tracer->add(std::move(*span));
 }
@@ -87,12 +94,8 @@ std::string span_error(const std::string& type, const std::string& message) {
   std::string text = type;
   // Cut first: what is quoted may be megabytes.
   text.append(": ").append(redacted(std::string_view(message).substr(0, 4 * longest_error)));
-  if (text.size() <= longest_error) return text;
-  text.resize(longest_error);
-  // Not in the middle of a character.
-  while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xc0) == 0x80) text.pop_back();
-  if (!text.empty() && (static_cast<unsigned char>(text.back()) & 0x80) != 0) text.pop_back();
-  return text.append("…");
+  cut_text(text, longest_error);
+  return text;
 }
 
 }  // namespace stem

@@ -22,8 +22,10 @@ EnqueueSpan trace_enqueue(Tracer* tracer, Envelope& envelope);
 EnqueueSpan trace_canvas(Tracer* tracer, const char* kind, const std::string& id, std::size_t jobs,
                          std::optional<TraceContext>& context);
 
-/// Tells of it. `error` is why nothing was published, or empty.
-void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error = {});
+/// Tells of it. `error` is why nothing was published, or empty. `duplicate_of` is the job that was there
+/// already, because of which there was nothing to publish; null = it was.
+void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error = {},
+                 const std::string* duplicate_of = nullptr);
 
 /// What a failure says, for a span: bounded, without the passwords of addresses.
 std::string span_error(const std::string& type, const std::string& message);

@@ -11,6 +11,7 @@
 #include <stem/error.hpp>
 #include <stem/json.hpp>
 
+#include "core/cut_text.hpp"
 #include "core/name.hpp"
 #include "core/otlp.hpp"
 #include "core/redaction.hpp"
@@ -42,6 +43,29 @@ std::pair<std::uint64_t, std::string> rejected(const std::string& body, const ch
                      : std::string()};
 }
 
+/// All signals are for others while it lives: a thread that is made meanwhile is born with them blocked.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+void bound(Span& span) {
+  cut_text(span.name, Exporter::longest_text);
+  cut_text(span.error, Exporter::longest_text);
+  for (auto& one : span.attributes)
+    if (auto* const text = std::get_if<std::string>(&one.value)) cut_text(*text, Exporter::longest_text);
+}
+
 double chance() {
   static thread_local std::minstd_rand random{std::random_device{}()};
   return std::uniform_real_distribution<>{0.0, 1.0}(random);
@@ -51,12 +75,13 @@ double chance() {
 
 Exporter::Exporter(const TelemetryConfig& config, std::string resource, ExporterReport report)
     : config_(config), resource_(std::move(resource)), report_(std::move(report)) {
-  // Signals are for others: the thread is born with all of them blocked.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  const SignalsBlocked blocked;
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    stopping_ = true;
+    say(false, std::string("a collector is told nothing, for want of a thread: ").append(error.what()));
+  }
 }
 
 Exporter::~Exporter() {
@@ -69,7 +94,25 @@ bool Exporter::room(std::size_t spans) {
   return false;
 }
 
+void Exporter::report_to(ExporterReport report) {
+  const std::lock_guard lock(report_mutex_);
+  if (report_ || !report) return;
+  report_ = std::move(report);
+  for (const auto& line : std::exchange(unheard_, {})) report_(false, line);
+}
+
+void Exporter::say(bool good, const std::string& line) {
+  const std::lock_guard lock(report_mutex_);
+  if (report_)
+    report_(good, line);
+  else if (good)
+    unheard_.clear();
+  else if (unheard_.size() < 4)
+    unheard_.push_back(line);
+}
+
 void Exporter::add(Span&& span) {
+  bound(span);
   {
     const std::lock_guard lock(mutex_);
     if (stopping_ || held_ >= config_.span_queue) {
@@ -104,7 +147,7 @@ void Exporter::finish(Duration limit) {
   {
     const std::lock_guard lock(mutex_);
     if (finishing_) return;
-    finishing_ = true;
+    finishing_ = finished_ = true;
     stop_by_ = (now() + limit).time_since_epoch().count();
     stopping_ = true;
   }
@@ -114,7 +157,7 @@ void Exporter::finish(Duration limit) {
     const std::lock_guard lock(mutex_);
     if (auto* const post = posting_.load()) post->wake();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 bool Exporter::out_of_time() const {
@@ -128,11 +171,15 @@ void Exporter::run() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (stopping_) {
-      while (!gave_up_ && !out_of_time() && (batch_.spans > 0 || !spans_.empty())) send_spans(lock);
-      if (!gave_up_ && !out_of_time()) send_metrics(lock);
+      while (!traces_.gave_up && !out_of_time() && (batch_.spans > 0 || !spans_.empty())) send_spans(lock);
+      if (!out_of_time()) send_metrics(lock);
       dropped_spans_ += held_;
       held_ = 0;
       spans_.clear();
+      lock.unlock();
+      // Here, and not when we are destroyed: that may be after main(), when what does TLS is gone.
+      traces_.post.reset();
+      metrics_.post.reset();
       return;
     }
     if (const auto due = next_due(); due > now()) {
@@ -149,7 +196,7 @@ void Exporter::open() {
     try {
       one.post = std::make_unique<HttpPost>(url, config_);
     } catch (const std::exception& error) {
-      if (report_) report_(false, std::string(what) + " are not sent: " + error.what());
+      say(false, std::string(what).append(" are not sent: ").append(error.what()));
     }
   };
   way(traces_, config_.traces_url, "spans");
@@ -162,6 +209,7 @@ SteadyTime Exporter::next_due() const {
     due = batch_.next;
   else if (!spans_.empty())
     due = spans_.size() >= config_.span_batch ? first_at_ : first_at_ + config_.span_delay;
+  if (due != SteadyTime::max()) due = std::max(due, traces_.not_before);
   if (source_) due = std::min(due, next_metrics_);
   // For ever would overflow on its way to the kernel.
   return std::min(due, now() + std::chrono::hours{1});
@@ -171,8 +219,9 @@ void Exporter::turn(std::unique_lock<std::mutex>& lock) {
   const auto time = now();
   if (source_ && time >= next_metrics_) {
     send_metrics(lock);
-    next_metrics_ = now() + config_.metric_interval;
+    next_metrics_ = std::max(now() + config_.metric_interval, metrics_.not_before);
   }
+  if (time < traces_.not_before) return;
   const bool due = batch_.spans > 0 ? time >= batch_.next
                                     : !spans_.empty() && (spans_.size() >= config_.span_batch ||
                                                           time >= first_at_ + config_.span_delay);
@@ -193,6 +242,7 @@ void Exporter::send_spans(std::unique_lock<std::mutex>& lock) {
     lock.unlock();
   }
   const auto answer = send(traces_, batch_.body);
+  const std::uint64_t dropped_before = dropped_spans_;
   ++batch_.tries;
   if (answer.kind == HttpAnswer::Kind::accepted) {
     const auto [count, why] = rejected(answer.body, "rejectedSpans");
@@ -202,18 +252,19 @@ void Exporter::send_spans(std::unique_lock<std::mutex>& lock) {
                                                                std::to_string(batch_.spans) +
                                                                (why.empty() ? "" : ": " + why)}
                    : answer,
-         count);
+         dropped_before);
     end_batch(true);
   } else {
-    const bool again =
-        answer.kind == HttpAnswer::Kind::later && !stopping_ && now() - batch_.since < give_up_after;
-    note(traces_, "spans", answer, again ? 0 : batch_.spans);
+    // One that answers is asked for the rest, too; of one that does not, nothing is to be had in time.
+    traces_.gave_up = stopping_ && answer.kind != HttpAnswer::Kind::refused;
+    // Not to be asked again before it is too late for this batch: dropped at once, the next ones wait.
+    const bool again = answer.kind == HttpAnswer::Kind::later && !stopping_ &&
+                       now() - batch_.since + answer.retry_after < give_up_after;
     if (again)
-      batch_.next = now() + std::max(pauses_.delay(batch_.tries - 1, chance()),
-                                     std::min(answer.retry_after, longest_pause));
+      batch_.next = now() + std::max(pauses_.delay(batch_.tries - 1, chance()), answer.retry_after);
     else
       end_batch(false);
-    gave_up_ = stopping_;
+    note(traces_, "spans", answer, dropped_before);
   }
   lock.lock();
 }
@@ -233,7 +284,7 @@ void Exporter::send_metrics(std::unique_lock<std::mutex>& lock) {
   try {
     request = source();
   } catch (const std::exception& error) {
-    if (report_) report_(false, std::string("metrics cannot be told: ") + redacted(error.what()));
+    say(false, std::string("metrics cannot be told: ").append(redacted(error.what())));
   }
   lock.lock();
   asking_ = false;
@@ -250,8 +301,9 @@ void Exporter::send_metrics(std::unique_lock<std::mutex>& lock) {
                                                std::to_string(request.points) + " points" +
                                                (why.empty() ? "" : ": " + why)};
   }
+  const std::uint64_t dropped_before = dropped_points_;
   dropped_points_ += lost;
-  note(metrics_, "metrics", answer, lost);
+  note(metrics_, "metrics", answer, dropped_before);
   lock.lock();
 }
 
@@ -267,30 +319,36 @@ HttpAnswer Exporter::send(Way& way, const std::string& body) {
   } catch (const std::exception& error) {
     answer = {HttpAnswer::Kind::refused, error.what()};
   }
+  if (answer.kind == HttpAnswer::Kind::later)
+    way.not_before = now() + std::min(answer.retry_after, longest_pause);
   const std::lock_guard lock(mutex_);
   posting_ = nullptr;
   return answer;
 }
 
-/// One line when it begins to fail, one when it is well again.
-void Exporter::note(Way& way, const char* what, const HttpAnswer& answer, std::size_t dropped) {
-  way.dropped += dropped;
+/// One line when it begins to fail, one when it is well again. `dropped_before`: until this answer.
+void Exporter::note(Way& way, const char* what, const HttpAnswer& answer, std::uint64_t dropped_before) {
   const bool good = answer.kind == HttpAnswer::Kind::accepted;
   // Without libcurl it was said, and a stop is no fault of the collector's.
   if (!way.post || answer.kind == HttpAnswer::Kind::given_up || good != way.fails) return;
   way.fails = !good;
-  const auto lost = way.dropped > 0
-                        ? ", " + std::to_string(way.dropped) +
-                              (way.post == traces_.post ? " spans" : " points") + " were dropped meanwhile"
-                        : "";
+  if (!good) way.dropped_before = dropped_before;
+  const bool spans = &way == &traces_;
+  // With those that found no room meanwhile.
+  const auto dropped = (spans ? dropped_spans_ : dropped_points_) - way.dropped_before;
+  std::string lost;
+  if (dropped > 0)
+    lost.append(", ")
+        .append(std::to_string(dropped))
+        .append(spans ? " spans" : " points")
+        .append(" were dropped meanwhile");
   std::string line = good ? "the collector takes " : "the collector does not take ";
   line.append(what).append(" at ").append(redacted_url(way.post->url()));
   if (good)
     line.append(" again").append(lost);
   else
     line.append(": ").append(answer.why).append("; jobs are run without");
-  if (good) way.dropped = 0;
-  if (report_) report_(good, line);
+  say(good, line);
 }
 
 }  // namespace stem

@@ -41,7 +41,8 @@ struct MetricsRequest {
 /// lost.
 class Exporter {
  public:
-  /// `resource` is otlp_attributes() of who tells. Starts the thread, which loads libcurl.
+  /// `resource` is otlp_attributes() of who tells. Starts the thread, which loads libcurl. If the system
+  /// gives none it says so, drops what it is given, and does not throw.
   Exporter(const TelemetryConfig& config, std::string resource, ExporterReport report = {});
   /// finish() without a time: what waits is dropped.
   ~Exporter();
@@ -61,20 +62,28 @@ class Exporter {
   /// dropped. Later calls do nothing.
   void finish(Duration limit);
 
-  bool finished() const { return stopping_; }
+  /// Whether finish() was called.
+  bool finished() const { return finished_; }
+  /// Who hears what it has to say, if nobody did so far; and what is still so of what was said before.
+  void report_to(ExporterReport report);
   ExporterDropped dropped() const { return {dropped_spans_, dropped_points_}; }
   /// Spans that wait or are on their way.
   std::size_t waiting() const { return held_; }
 
   static constexpr Duration give_up_after = std::chrono::minutes{1};
   static constexpr Duration longest_pause = std::chrono::minutes{5};  ///< whatever Retry-After says
+  /// Of a name, an attribute or an error, in bytes. Some of it comes from producers as it is, and what waits
+  /// is counted in spans.
+  static constexpr std::size_t longest_text = 1024;
 
  private:
   /// One address, and how it goes there.
   struct Way {
     std::unique_ptr<HttpPost> post{};
     bool fails = false;
-    std::uint64_t dropped = 0;  ///< since it fails
+    std::uint64_t dropped_before = 0;  ///< until it began to fail
+    SteadyTime not_before{};           ///< as the collector asked
+    bool gave_up = false;              ///< while it is to end: the collector takes nothing there
   };
   /// Spans on their way.
   struct Batch {
@@ -91,14 +100,18 @@ class Exporter {
   void send_metrics(std::unique_lock<std::mutex>& lock);
   HttpAnswer send(Way& way, const std::string& body);
   void end_batch(bool accepted);
-  void note(Way& way, const char* what, const HttpAnswer& answer, std::size_t dropped);
+  void note(Way& way, const char* what, const HttpAnswer& answer, std::uint64_t dropped_before);
+  void say(bool good, const std::string& line);
   bool out_of_time() const;
   SteadyTime next_due() const;
 
   const TelemetryConfig config_;
   const std::string resource_;
-  const ExporterReport report_;
   const RetryPolicy pauses_{std::chrono::seconds{1}, std::chrono::seconds{30}, 2.0, 0.5};
+
+  std::mutex report_mutex_;
+  ExporterReport report_;             ///< of report_mutex_, as is the next
+  std::vector<std::string> unheard_;  ///< what does not work, said while there was no report_
 
   mutable std::mutex mutex_;
   std::condition_variable changed_, told_;
@@ -111,14 +124,13 @@ class Exporter {
 
   std::atomic<std::size_t> held_{0};
   std::atomic<std::uint64_t> dropped_spans_{0}, dropped_points_{0};
-  std::atomic<bool> stopping_{false};
+  std::atomic<bool> stopping_{false}, finished_{false};
   std::atomic<SteadyTime::rep> stop_by_{0};
   std::atomic<HttpPost*> posting_{nullptr};
 
   // The thread's own.
   Way traces_, metrics_;
   Batch batch_;
-  bool gave_up_ = false;  ///< while it is to end: the collector takes nothing
 
   std::thread thread_;
 };

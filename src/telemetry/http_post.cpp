@@ -100,7 +100,12 @@ HttpPost::HttpPost(std::string url, const TelemetryConfig& config)
 #if LIBCURL_VERSION_NUM >= 0x075700
   h.set(CURLOPT_QUICK_EXIT, 1L);  // or giving up waits for the name server
 #endif
-  if (!config.certificate.empty()) h.set(CURLOPT_CAINFO, config.certificate.c_str());
+  if (!config.certificate.empty()) {
+    h.set(CURLOPT_CAINFO, config.certificate.c_str());
+    // Beside the file libcurl asks the system's directory, so that every public authority would do. One that
+    // is built without directories says that it does not know the option.
+    h.curl.curl_easy_setopt(h.easy, CURLOPT_CAPATH, static_cast<const char*>(nullptr));
+  }
   if (!config.client_certificate.empty()) {
     h.set(CURLOPT_SSLCERT, config.client_certificate.c_str());
     h.set(CURLOPT_SSLKEY, config.client_key.c_str());

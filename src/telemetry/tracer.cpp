@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <stem/version.hpp>
 
+#include "core/last_words.hpp"
 #include "core/otlp.hpp"
 
 namespace stem {
@@ -33,9 +35,26 @@ std::string resource_of(const TelemetryConfig& config, const TelemetrySource& so
 
 struct Shared {
   TelemetryConfig config;
+  TelemetrySource source;
   pid_t process = 0;
   std::weak_ptr<Tracer> tracer;
 };
+
+/// Never destroyed: a Stem of a program's own may be let go of after main().
+struct Known {
+  std::mutex mutex;
+  std::vector<Shared> list;
+  std::vector<std::shared_ptr<Tracer>> kept;
+
+  static Known& of_process() {
+    static auto& known = *new Known;
+    return known;
+  }
+};
+
+bool speaks_for(const TelemetrySource& one, const TelemetrySource& source) {
+  return one == source || (source.node.empty() && one.name_space == source.name_space);
+}
 
 }  // namespace
 
@@ -50,20 +69,42 @@ Tracer::Tracer(const TelemetryConfig& config, const TelemetrySource& source, Exp
 std::shared_ptr<Tracer> Tracer::shared(const TelemetryConfig& config, const TelemetrySource& source,
                                        ExporterReport report) {
   if (config.traces_url.empty() && config.metrics_url.empty() && !config.console) return nullptr;
-  // Never destroyed: a Stem of a program's own may be let go of after main().
-  static auto& mutex = *new std::mutex;
-  static auto& known = *new std::vector<Shared>;
-  const std::lock_guard lock(mutex);
-  std::erase_if(known, [](const Shared& one) { return one.process != getpid() || one.tracer.expired(); });
-  for (const auto& one : known)
-    if (one.config == config)
-      if (auto tracer = one.tracer.lock(); tracer && !tracer->exporter().finished()) return tracer;
+  auto& known = Known::of_process();
+  const std::lock_guard lock(known.mutex);
+  std::erase_if(known.list,
+                [](const Shared& one) { return one.process != getpid() || one.tracer.expired(); });
+  for (const auto& one : known.list)
+    if (one.config == config && speaks_for(one.source, source))
+      if (auto tracer = one.tracer.lock(); tracer && !tracer->exporter().finished()) {
+        tracer->exporter().report_to(std::move(report));
+        return tracer;
+      }
   std::shared_ptr<Tracer> tracer(new Tracer(config, source, std::move(report)), [](Tracer* last) {
     last->exporter().finish(last_words);
     delete last;
   });
-  known.push_back({config, getpid(), tracer});
+  known.list.push_back({config, source, getpid(), tracer});
+  LastWords::add(&Tracer::finish_all);
+  if (LastWords::expected()) known.kept.push_back(tracer);
   return tracer;
+}
+
+void Tracer::keep_all() {
+  LastWords::expect();
+}
+
+void Tracer::finish_all() {
+  auto& known = Known::of_process();
+  std::vector<std::shared_ptr<Tracer>> all;
+  {
+    // Of a process that was forked while another thread had it, it is locked for ever.
+    const std::unique_lock lock(known.mutex, std::try_to_lock);
+    if (!lock) return;
+    for (const auto& one : known.list)
+      if (auto tracer = one.process == getpid() ? one.tracer.lock() : nullptr)
+        all.push_back(std::move(tracer));
+  }
+  for (const auto& tracer : all) tracer->exporter().finish(last_words);
 }
 
 TraceContext Tracer::child_of(const std::optional<TraceContext>& parent) const {

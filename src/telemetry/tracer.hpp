@@ -12,6 +12,8 @@ struct TelemetrySource {
   std::string name_space =
       "stem";          ///< STEM_WORKER_NAMESPACE; the service's name, where OTEL_SERVICE_NAME is not set
   std::string node{};  ///< service.instance.id; empty = a program that only enqueues
+
+  friend bool operator==(const TelemetrySource&, const TelemetrySource&) = default;
 };
 
 /// What a process tells a collector of, and which of it. Thread-safe. Spans are made with its help by whoever
@@ -20,11 +22,20 @@ class Tracer {
  public:
   Tracer(const TelemetryConfig& config, const TelemetrySource& source, ExporterReport report = {});
 
-  /// The one of this process for this configuration, made if there is none: workers and the Stem objects of
-  /// their handlers tell together. Null if nothing is to be told. What it holds is sent when the last holder
-  /// lets go of it, for `last_words` at the most. Thread-safe; a forked child gets its own.
+  /// The one of this process for this configuration and source, made if there is none: a source without a
+  /// node tells with whoever has its namespace, so workers and the Stem objects of their handlers tell
+  /// together. Null if nothing is to be told. What it holds is sent when the last holder lets go of it, or
+  /// exit() is called, for `last_words` at the most. `report` hears of it, unless somebody does already.
+  /// Thread-safe; a forked child gets its own.
   static std::shared_ptr<Tracer> shared(const TelemetryConfig& config, const TelemetrySource& source,
                                         ExporterReport report = {});
+
+  /// From now on those of shared() live until finish_all(), although nobody holds them: for a process that
+  /// makes and drops Stem objects job by job.
+  static void keep_all();
+  /// What they hold is sent, for `last_words` at the most each, and they are told nothing any more. Before an
+  /// _exit(). Thread-safe.
+  static void finish_all();
 
   /// Whether spans are told of; if not, contexts are handed on as they came.
   bool on() const { return on_; }

@@ -10,8 +10,10 @@
 #include <stem/error.hpp>
 
 #include "core/json_depth.hpp"
+#include "core/last_words.hpp"
 #include "core/log_scope.hpp"
 #include "core/trace_scope.hpp"
+#include "telemetry/tracer.hpp"
 #include "worker/attempts.hpp"
 #include "worker/handler_failure.hpp"
 
@@ -221,6 +223,8 @@ Outcome read_answer(const ChildFrame& frame, std::uint64_t& memory) {
 void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& cancelled,
                 const std::function<void()>& enter) {
   ChildChannel channel{Descriptor(socket)};
+  // Handlers whose Stem lasts for one job only would else wait for a collector at the end of each.
+  Tracer::keep_all();
   try {
     enter();
   } catch (...) {
@@ -237,6 +241,7 @@ void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& canc
     answer.fields += Fields().number(static_cast<std::int64_t>(memory - own)).take();
     if (channel.send(answer, -1) != ChildChannel::Event::frame) break;
   }
+  LastWords::say();
   // Not exit(): what is destroyed then may be what the worker still uses, such as files that it removes.
   std::fflush(nullptr);
   if (__gcov_dump) __gcov_dump();

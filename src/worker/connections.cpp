@@ -70,8 +70,15 @@ void Stem::Connections::prepare() {
   if (!routing) routing = routing_of(config).routing;
   if (!signer_made) signer = PayloadSigner::maybe(config);
   signer_made = true;
-  if (!tracer_made) tracer = Tracer::shared(config.telemetry, {config.name_space, config.node});
+  // A worker of this process that has ended has ended the one that they shared.
+  if (!tracer_made || (tracer && tracer->exporter().finished()))
+    tracer = Tracer::shared(config.telemetry, {config.name_space, config.node});
   tracer_made = true;
+}
+
+std::shared_ptr<Tracer> Stem::Connections::teller() {
+  const std::lock_guard lock(preparing);
+  return tracer;
 }
 
 Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart part,
@@ -110,7 +117,7 @@ Stem::Connections::Posting Stem::Connections::posting(const Job& job, CanvasPart
   envelope.priority = posting.to.priority;
 
   // What follows the job travels with the same context; all of it is signed with that.
-  posting.span = trace_enqueue(tracer.get(), envelope);
+  posting.span = trace_enqueue(teller().get(), envelope);
   const auto context = trace_context_of(envelope.headers);
   std::optional<TraceScope> traced;
   if (context) traced.emplace(*context, true);

@@ -29,8 +29,10 @@ struct Stem::Connections {
   };
   std::map<std::string, Uniqueness> unique_tasks{};  ///< of know()
   const pid_t process = getpid();                    ///< whose they are
-  std::shared_ptr<Tracer> tracer{};                  ///< null = nothing is told to a collector
+  std::shared_ptr<Tracer> tracer{};                  ///< null = nothing is told; under `preparing`
 
+  /// Whoever is told of what is enqueued now; null = nobody.
+  std::shared_ptr<Tracer> teller();
   /// For the first job: who only reads results does without OpenSSL and the routing file.
   void prepare();
 
@@ -62,6 +64,7 @@ struct Stem::Connections {
   auto in_one_trace(const char* kind, const std::string& id, std::size_t jobs, Work work) {
     prepare();
     std::optional<TraceContext> context;
+    const auto tracer = teller();
     auto span = trace_canvas(tracer.get(), kind, id, jobs, context);
     std::optional<TraceScope> traced;
     if (context) traced.emplace(*context, true);

@@ -78,7 +78,8 @@ void Executor::tell(const LeasedJob& job, bool ended) const {
     if (const auto* dead = std::get_if<DeadLetter>(&job.settlement->disposition))
       failure = Failure{dead->reason, dead->meta.value("error", "")};
   end_job_trace(shared_.tracer, job, shared_.rules, shared_.name_space,
-                state_of(job.settlement->disposition, job.unrun), failure, shared_.clock.wall());
+                job.called_off ? "cancelled" : state_of(job.settlement->disposition, job.unrun), failure,
+                shared_.clock.wall());
 }
 
 Settlement Executor::attempt(LeasedJob& job) {

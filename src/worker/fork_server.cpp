@@ -177,12 +177,12 @@ class Server {
     if (signals_ < 0) _exit(static_cast<int>(Exit::software));
     for (;;) {
       pollfd fds[] = {{socket_, POLLIN, 0}, {signals_, POLLIN, 0}};
-      if (poll(fds, 2, -1) < 0 && errno != EINTR) end();
+      if (poll(fds, 2, -1) < 0 && errno != EINTR) end(parent);
       signalfd_siginfo info;
       while (read(signals_, &info, sizeof info) == sizeof info)
-        if (info.ssi_signo == SIGTERM && getppid() != parent) end();
+        if (info.ssi_signo == SIGTERM && getppid() != parent) end(parent);
       reap();
-      if (fds[0].revents) obey();
+      if (fds[0].revents) obey(parent);
     }
   }
 
@@ -192,14 +192,14 @@ class Server {
     Descriptor wake;
   };
 
-  void obey() {
+  void obey(pid_t parent) {
     Request request{};
     std::vector<Descriptor> given;
-    if (!receive_packet(socket_, request, given)) end();
+    if (!receive_packet(socket_, request, given)) end(parent);
     Reply reply{request.number, 0, 0};
     if (given.size() < 2 || given.size() != request.descriptors) {
       reply.error = EMFILE;
-      if (!send_packet(socket_, reply, {})) end();
+      if (!send_packet(socket_, reply, {})) end(parent);
       return;
     }
     const pid_t child = fork();
@@ -228,7 +228,7 @@ class Server {
         kill(child, SIGKILL);
       }
     }
-    if (!send_packet(socket_, reply, handle)) end();
+    if (!send_packet(socket_, reply, handle)) end(parent);
   }
 
   [[noreturn]] void become_child(const Request& request, int socket) {
@@ -277,7 +277,15 @@ class Server {
     }
   }
 
-  [[noreturn]] void end() {
+  /// `parent`: whose children are told to end by now, if it lives. Those that send a collector their last
+  /// words get the time for it.
+  [[noreturn]] void end(pid_t parent) {
+    const auto deadline = std::chrono::steady_clock::now() + Tracer::last_words + 500ms;
+    while (getppid() == parent && std::chrono::steady_clock::now() < deadline) {
+      reap();
+      if (born_.empty()) break;
+      poll(nullptr, 0, 5);
+    }
     for (const auto& [child, born] : born_) {
       kill(-child, SIGKILL);
       kill(child, SIGKILL);

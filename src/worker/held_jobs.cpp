@@ -182,6 +182,7 @@ bool HeldJobs::revoke(const Revocation& order) {
     runs = true;
     if (!order.terminate) continue;
     job->revoked = std::make_unique<Revocation>(order);
+    job->called_off = true;
     job->cancelled = true;
   }
   return runs;

@@ -62,6 +62,10 @@ struct LeasedJob {
 
   std::atomic<int> child{0};  ///< the process that its handler runs in, 0 = this one, or none yet
 
+  /// Set by the broker thread together with `revoked` while its handler runs, for the executor to read: it
+  /// ends as cancelled.
+  std::atomic<bool> called_off{false};
+
   // Written by the handler while it runs, read by the broker thread.
   std::atomic<bool> cancelled{false};
   std::atomic<std::int64_t> extend_micros{0};  ///< lease asked for by extend_lease(), 0 = none

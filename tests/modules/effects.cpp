@@ -7,6 +7,8 @@
 // - effect.die {"signal"}: sends this signal to its own process
 // - effect.crash {}: logs a line, then writes where there is no memory
 // - effect.pid {}: returns its process
+// - effect.enqueue {"task", "kept": false}: enqueues a job of `task`, with a Stem of its own or one that is
+// kept
 // - effect.limited {}: returns at once; one begins a second
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <stem/module.hpp>
+#include <stem/stem.hpp>
 #include <thread>
 
 #include "append_line.hpp"
@@ -49,6 +52,13 @@ void fail(stem::TaskContext& job) {
 
 void limited(stem::TaskContext&) {}
 
+std::string enqueue(stem::TaskContext& job) {
+  const auto task = job.args().at("task").get<std::string>();
+  if (!job.args().value("kept", false)) return stem::Stem(stem::Config::from_environment()).enqueue(task);
+  static auto& kept = *new stem::Stem(stem::Config::from_environment());
+  return kept.enqueue(task);
+}
+
 void die(stem::TaskContext& job) {
   raise(job.args().value("signal", SIGKILL));
 }
@@ -74,5 +84,6 @@ STEM_MODULE(tasks) {
   tasks.add("effect.die", effect::die);
   tasks.add("effect.crash", effect::crash);
   tasks.add("effect.pid", effect::pid);
+  tasks.add("effect.enqueue", effect::enqueue);
   tasks.add("effect.limited", effect::limited, {.rate_limit = stem::RateLimit{1, std::chrono::seconds{1}}});
 }

@@ -264,6 +264,16 @@ TEST_CASE(
   REQUIRE(unknown.warnings.size() == 1);
   CHECK(unknown.warnings[0].find("statsd") != std::string::npos);
   CHECK(unknown.warnings[0].find("secret") == std::string::npos);
+  // What is ignored has not said where metrics go, or do not.
+  for (const auto* list : {"otel", "prometheus:9464"}) {
+    const auto typo =
+        telemetry_config({{"STEM_METRIC_EXPORTERS", list}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}});
+    CHECK(typo.warnings.size() == 1);
+    CHECK(typo.metrics_url == "http://c/v1/metrics");
+    CHECK_FALSE(typo.prometheus);
+  }
+  CHECK(telemetry_config({{"STEM_METRIC_EXPORTERS", "none"}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}})
+            .metrics_url.empty());
   const auto bad = error_of([&] { of("otlp:localhost"); });
   CHECK(bad.status == 78);
   CHECK(bad.is_one_line());
@@ -285,6 +295,7 @@ TEST_CASE(
         Row{"OTEL_TRACES_SAMPLER", "jaeger_remote", "always_on"},
         Row{"OTEL_SDK_DISABLED", "yes", "true"},
         Row{"OTEL_BSP_MAX_QUEUE_SIZE", "0", "whole number"},
+        Row{"OTEL_BSP_MAX_QUEUE_SIZE", "1", "from 2"},
         Row{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "x", "whole number"},
         Row{"OTEL_BSP_SCHEDULE_DELAY", "1.5", "whole number"},
         Row{"OTEL_METRIC_EXPORT_INTERVAL", "1", "whole number"},

@@ -1,4 +1,6 @@
 #include <doctest/doctest.h>
+#include <pthread.h>
+#include <signal.h>
 
 #include <atomic>
 #include <mutex>
@@ -363,6 +365,158 @@ TEST_CASE("exporter: an address with a password is told of without it") {
   exporter.add(a_span());
   wait_until([&] { return told.all().size() == 1; });
   CHECK(told.all()[0].second.find("hunter2") == std::string::npos);
+}
+
+TEST_CASE("exporter: text of any length is cut, so that neither the queue nor a batch grows with it") {
+  Collector collector;
+  Exporter exporter(config_for(collector.url()), "[]");
+  auto span = a_span();
+  std::string umlauts;
+  while (umlauts.size() < (1U << 20)) umlauts += "ä";
+  span.name = umlauts;
+  span.failed = true;
+  span.error = umlauts;
+  span.attributes = {{"odd", "x" + umlauts},
+                     {"even", umlauts},
+                     {"short", std::string("ä")},
+                     {"bytes", std::string(5000, '\x80')}};
+  exporter.add(std::move(span));
+  REQUIRE(collector.await(1));
+  const auto body = collector.requests().front().body;
+  CHECK(fault_of_traces(Json::parse(body)).empty());
+  CHECK(body.size() < 20'000);
+  const auto told = collector.spans()[0];
+  auto attributes = Collector::attributes(told);
+  CHECK(told["name"].get<std::string>() == umlauts.substr(0, 1024) + "…");
+  CHECK(attributes["even"] == umlauts.substr(0, 1024) + "…");
+  CHECK(attributes["odd"] == "x" + umlauts.substr(0, 1022) + "…");
+  CHECK(attributes["short"] == "ä");
+}
+
+TEST_CASE("exporter: at the end, what a collector refuses keeps it from nothing that it takes") {
+  Collector collector;
+  collector.reply_with([](const Collector::Request& request) {
+    return Collector::Reply{.status = request.path == "/v1/traces" ? 404 : 200};
+  });
+  auto config = config_for(collector.url());
+  config.metrics_url = collector.url() + "/v1/metrics";
+  config.span_delay = config.metric_interval = 1h;
+  config.span_batch = 2;
+  config.span_queue = 10;
+  Exporter exporter(config, "[]");
+  exporter.tell_metrics([] { return MetricsRequest{"{}", 3}; });
+  for (int i = 0; i < 3; ++i) exporter.add(a_span(i));
+  exporter.finish(20s);
+  int spans = 0, metrics = 0;
+  for (const auto& request : collector.requests()) ++(request.path == "/v1/traces" ? spans : metrics);
+  CHECK(spans == 2);
+  CHECK(metrics == 1);
+  CHECK(exporter.dropped().spans == 3);
+  CHECK(exporter.dropped().points == 0);
+}
+
+TEST_CASE("exporter: what found no room while the collector was away is told with the rest") {
+  Told told;
+  Collector collector;
+  collector.reply_with({.status = 503, .headers = "Retry-After: 1\r\n"});
+  auto config = config_for(collector.url());
+  config.span_queue = config.span_batch = 10;
+  Exporter exporter(config, "[]", told.report());
+  exporter.add(a_span());
+  wait_until([&] { return told.all().size() == 1; });
+  for (int i = 0; i < 30; ++i) exporter.add(a_span(i));
+  CHECK(exporter.dropped().spans == 21);
+  collector.reply_with(Collector::Reply{});
+  wait_until([&] { return told.all().size() == 2; });
+  CHECK(told.all()[1].second.ends_with("again, 21 spans were dropped meanwhile"));
+}
+
+TEST_CASE(
+    "exporter: a batch that may not be sent before it is given up is dropped at once, and the next one "
+    "waits") {
+  Collector collector;
+  collector.reply_with({.status = 429, .headers = "Retry-After: 90\r\n"});
+  Exporter exporter(config_for(collector.url()), "[]");
+  exporter.add(a_span());
+  wait_until([&] { return exporter.dropped().spans == 1; });
+  exporter.add(a_span());
+  poll(nullptr, 0, 300);
+  CHECK(collector.count() == 1);
+  CHECK(exporter.waiting() == 1);
+  exporter.finish(20s);  // for the end there is no waiting
+  CHECK(collector.count() == 2);
+}
+
+TEST_CASE("exporter: metrics are not sent again before the collector wants it") {
+  Collector collector;
+  std::atomic<int> asked{0};
+  std::atomic<std::int64_t> first{0}, second{0};
+  const auto now = [] { return std::chrono::steady_clock::now().time_since_epoch().count(); };
+  collector.reply_with([&](const Collector::Request&) {
+    if (++asked > 1) {
+      if (asked == 2) second = now();
+      return Collector::Reply{};
+    }
+    first = now();
+    return Collector::Reply{.status = 503, .headers = "Retry-After: 2\r\n"};
+  });
+  TelemetryConfig config;
+  config.metrics_url = collector.url() + "/v1/metrics";
+  config.metric_interval = 20ms;
+  Exporter exporter(config, "[]");
+  exporter.tell_metrics([] { return MetricsRequest{"{}", 1}; });
+  wait_until([&] { return second != 0; });
+  CHECK(std::chrono::nanoseconds{second - first} >= 1900ms);
+}
+
+TEST_CASE("exporter: without a thread nothing is told, that is said, and nobody is kept from work") {
+  Told told;
+  Collector collector;
+  pthread_attr_t usual, huge;
+  REQUIRE(pthread_getattr_default_np(&usual) == 0);
+  REQUIRE(pthread_attr_init(&huge) == 0);
+  REQUIRE(pthread_attr_setstacksize(&huge, std::size_t{1} << 46) == 0);
+  REQUIRE(pthread_setattr_default_np(&huge) == 0);
+  sigset_t before, after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  std::unique_ptr<Exporter> exporter;
+  std::string thrown;
+  try {
+    exporter = std::make_unique<Exporter>(config_for(collector.url()), "[]", told.report());
+  } catch (const std::exception& error) {
+    thrown = error.what();
+  }
+  pthread_setattr_default_np(&usual);
+  pthread_attr_destroy(&huge);
+  pthread_attr_destroy(&usual);
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  CHECK(sigismember(&before, SIGTERM) == sigismember(&after, SIGTERM));
+  CHECK(thrown.empty());
+  REQUIRE(exporter);
+  REQUIRE(told.all().size() == 1);
+  CHECK(told.all()[0].second.starts_with("a collector is told nothing, for want of a thread: "));
+  exporter->add(a_span());
+  CHECK_FALSE(exporter->room());
+  CHECK(exporter->dropped().spans == 2);
+  CHECK_FALSE(exporter->finished());
+  exporter->finish(1s);
+}
+
+TEST_CASE("exporter: who asks later what it has to say hears what is still so") {
+  Told told;
+  Collector collector;
+  collector.reply_with({.status = 404});
+  Exporter exporter(config_for(collector.url()), "[]");
+  exporter.add(a_span());
+  wait_until([&] { return exporter.dropped().spans == 1; });
+  exporter.add(a_span());
+  wait_until([&] { return exporter.dropped().spans == 2; });  // so the first was noted
+  exporter.report_to(told.report());
+  REQUIRE(told.all().size() == 1);
+  CHECK(told.all()[0].second.find("it answers 404") != std::string::npos);
+  collector.reply_with(Collector::Reply{});
+  exporter.add(a_span());
+  wait_until([&] { return told.all().size() == 2; });
 }
 
 TEST_CASE("spans: an error is bounded, whole characters, without passwords") {

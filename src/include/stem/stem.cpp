@@ -65,18 +65,17 @@ std::vector<Enqueued> Stem::submit(const std::vector<Job>& jobs) {
   std::vector<Connections::Posting> postings;
   postings.reserve(jobs.size());
   for (const auto& job : jobs) postings.push_back(here().posting(job));
-  std::vector<EnqueueSpan> spans;
-  for (auto& posting : postings)
-    if (posting.span) spans.push_back(std::move(posting.span));
-  const auto tell = [&](const std::string& error) {
-    for (auto& span : spans) end_enqueue(here().tracer.get(), std::move(span), error);
-  };
+  std::vector<EnqueueSpan> spans;  // null where none is recorded
+  spans.reserve(postings.size());
+  for (auto& posting : postings) spans.push_back(std::move(posting.span));
+  const auto tracer = here().teller();
   try {
     auto enqueued = here().submit(std::move(postings));
-    tell({});
+    for (std::size_t i = 0; i < spans.size(); ++i)
+      end_enqueue(tracer.get(), std::move(spans[i]), {}, enqueued[i].duplicate ? &enqueued[i].id : nullptr);
     return enqueued;
   } catch (const std::exception& error) {
-    tell(error.what());
+    for (auto& span : spans) end_enqueue(tracer.get(), std::move(span), error.what());
     throw;
   }
 }
