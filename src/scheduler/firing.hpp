@@ -16,9 +16,9 @@ struct Firing {
   ScheduleRun run{};              ///< what is to be remembered
   std::optional<WallTime> due{};  ///< when it is due next
   std::vector<Envelope> jobs{};
-  bool missed = false;             ///< slots were too late
-  std::size_t given_up = 0;        ///< slots whose jobs cannot be made; logged, and in `run`
-  std::vector<Duration> drifts{};  ///< of the jobs
+  bool missed = false;               ///< slots were too late
+  std::size_t given_up = 0;          ///< slots whose jobs cannot be made; logged, and in `run`
+  std::vector<Duration> drifts{};    ///< of the jobs
   std::vector<EnqueueSpan> spans{};  ///< of the jobs, null where none is recorded
 };
 
