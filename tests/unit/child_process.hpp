@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdio>
 #include <functional>
 #include <stdexcept>
 
@@ -21,7 +22,8 @@ class ChildProcess {
     int status = 99;
     try {
       status = work();
-    } catch (...) {
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "a child process of a test: %s\n", error.what());
     }
     _exit(status);
   }
