@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,21 @@ BUILT_IN = {"__rate_interval": "30s"}
 
 # What only a process with an OpenTelemetry exporter shows, and none here has one.
 OF_EXPORTERS = {"stem_exporter_dropped_total"}
+
+
+def stop_outside_transaction(process, database):
+    """Inside of one, it would keep everybody from the database for as long as it is stopped."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        store = sqlite3.connect(database, timeout=2, isolation_level=None)
+        try:
+            store.execute("BEGIN IMMEDIATE")
+            store.execute("ROLLBACK")
+            return
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+        finally:
+            store.close()
 
 
 # ---- what can be seen without a Prometheus ---------------------------------------------------------------------------
@@ -346,7 +362,7 @@ def live(checks, fleet, source, found, alerts):
 
     # ---- a worker is stopped for longer than its leases
     until(lambda: fleet.query('stem_lease_renewed_total{queue="lost"} > 0'))
-    fleet.processes["slow-1"].send_signal(signal.SIGSTOP)
+    stop_outside_transaction(fleet.processes["slow-1"], f"{fleet.directory}/stem.db")
     fleet.worker("late-1", "lost", 1)
     down = until(lambda: "StemWorkerDown" in fleet.alerts())
     taken = until(lambda: fleet.query('stem_worker_busy{worker="late-1"} > 0'))

@@ -79,8 +79,14 @@ void Beat::sweep() {
   if (clock_.steady() >= swept_ + sweep_every && places_.schedules->sweep() == 0) swept_ = clock_.steady();
 }
 
+bool Beat::hold() {
+  const bool holds = lock_.hold();
+  leads_until_ = lock_.lapses().time_since_epoch().count();
+  return holds;
+}
+
 void Beat::lead() {
-  const bool leads = lock_.hold();
+  const bool leads = hold();
   const bool began = leads && (!leading_ || lock_.term() != term_);
   series_.locks_acquired += began;
   series_.locks_contended += !leads;
@@ -98,7 +104,6 @@ void Beat::lead() {
     forget();
   }
   leading_ = leads;
-  leads_until_ = lock_.lapses().time_since_epoch().count();
   counters_.leading = leads;
   const std::lock_guard lock(mutex_);
   if (holder_ != lock_.holder() && !leads) spdlog::info("standing by: {} leads", lock_.holder());
@@ -149,7 +154,7 @@ bool Beat::load_all() {
   const auto each = [&](const std::string& prefix, const auto& use) {
     std::string after;
     for (;;) {
-      if (!lock_.hold() || lock_.term() != term_) return false;
+      if (!hold() || lock_.term() != term_) return false;
       auto some = places_.schedules->list(prefix, page, after);
       if (some.empty()) return true;
       after = some.back().key;
@@ -192,12 +197,6 @@ bool Beat::fire(WallTime now) {
       firings.push_back({.item = item, .run = item->second.run});
       firings.back().run.error = error.what();
       ++counters_.errors;
-    }
-    if (const auto lost = firings.back().given_up; lost > 0) {
-      counters_.errors += static_cast<std::int64_t>(lost);
-      auto& series = series_.of(item->first);
-      series.attempts += lost;
-      series.failed += lost;
     }
   }
   if (firings.empty()) return false;
@@ -246,11 +245,17 @@ void Beat::look_at_line(WallTime now) {
   series_.overdue = overdue;
 }
 
-/// What was published.
+/// What was published, and what was given up for good: once the commit that says so is done.
 void Beat::count(const std::vector<Firing>& firings, WallTime now, Duration took) {
   for (const auto& one : firings) {
     if (const auto due = one.item->second.due; due && now - *due > ScheduleSeriesBook::overdue_after)
       series_.overdue_lag.add(now - *due);
+    if (one.given_up > 0) {
+      counters_.errors += static_cast<std::int64_t>(one.given_up);
+      auto& series = series_.of(one.item->first);
+      series.attempts += one.given_up;
+      series.failed += one.given_up;
+    }
     if (one.jobs.empty()) continue;
     auto& series = series_.of(one.item->first);
     series.published += one.jobs.size();

@@ -53,6 +53,7 @@ class Beat {
   std::string holder() const;
 
  private:
+  bool hold();
   void lead();
   void forget();
   void start_over();

@@ -1,12 +1,16 @@
 #include "telemetry/tracer.hpp"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <new>
+#include <stem/error.hpp>
 #include <stem/version.hpp>
 
 #include "core/last_words.hpp"
 #include "core/otlp.hpp"
+#include "telemetry/curl_library.hpp"
 
 namespace stem {
 namespace {
@@ -40,7 +44,7 @@ struct Shared {
   std::weak_ptr<Tracer> tracer;
 };
 
-/// Never destroyed: a Stem of a program's own may be let go of after main().
+/// Never destroyed: a Stem of a program's own may be let go of after main(). A fork waits for who has it.
 struct Known {
   std::mutex mutex;
   std::vector<Shared> list;
@@ -48,6 +52,10 @@ struct Known {
 
   static Known& of_process() {
     static auto& known = *new Known;
+    static const int registered =
+        pthread_atfork([] { of_process().mutex.lock(); }, [] { of_process().mutex.unlock(); },
+                       [] { of_process().mutex.unlock(); });
+    if (registered != 0) throw std::bad_alloc();
     return known;
   }
 };
@@ -79,6 +87,15 @@ std::shared_ptr<Tracer> Tracer::shared(const TelemetryConfig& config, const Tele
         tracer->exporter().report_to(std::move(report));
         return tracer;
       }
+  // Here, and not on the exporter's thread: a child that is forked meanwhile would wait for it for ever, and
+  // exit() would not know yet of what has to end.
+  if (!config.traces_url.empty() || !config.metrics_url.empty()) {
+    try {
+      curl_library();
+    } catch (const Error&) {
+      // The exporter says so.
+    }
+  }
   std::shared_ptr<Tracer> tracer(new Tracer(config, source, std::move(report)), [](Tracer* last) {
     last->exporter().finish(last_words);
     delete last;
@@ -97,9 +114,7 @@ void Tracer::finish_all() {
   auto& known = Known::of_process();
   std::vector<std::shared_ptr<Tracer>> all;
   {
-    // Of a process that was forked while another thread had it, it is locked for ever.
-    const std::unique_lock lock(known.mutex, std::try_to_lock);
-    if (!lock) return;
+    const std::lock_guard lock(known.mutex);
     for (const auto& one : known.list)
       if (auto tracer = one.process == getpid() ? one.tracer.lock() : nullptr)
         all.push_back(std::move(tracer));

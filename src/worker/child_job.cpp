@@ -1,6 +1,7 @@
 #include "worker/child_job.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -22,6 +23,9 @@ extern "C" [[gnu::weak]] void __gcov_dump();
 
 namespace stem {
 namespace {
+
+/// Of what a job is given, or answers, in bytes: more than this is given back to the system.
+constexpr std::size_t large_job = 1 << 20;
 
 using Kind = ChildFrame::Kind;
 using std::chrono::milliseconds;
@@ -234,8 +238,10 @@ void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& canc
   channel.send({Kind::hello, Fields().number(static_cast<std::int64_t>(memory_now())).take()}, -1);
   ChildFrame frame;
   while (channel.receive(frame, -1) == ChildChannel::Event::frame) {
+    const bool large = frame.fields.size() > large_job;
     auto answer = run(frame, tasks, channel, cancelled);
-    std::string().swap(frame.fields);  // or one large job would be kept for ever
+    std::string().swap(frame.fields);                               // or one large job would be kept for ever
+    if (large || answer.fields.size() > large_job) malloc_trim(0);  // what it held was in many pieces
     const auto memory = memory_now();
     const auto own = std::min<std::uint64_t>(memory, answer.fields.capacity());
     answer.fields += Fields().number(static_cast<std::int64_t>(memory - own)).take();

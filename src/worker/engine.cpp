@@ -181,10 +181,12 @@ void Engine::put_back() {
   if (phase_ != Phase::running) {
     held_.clear();
     if (phase_ == Phase::halted) held_.abandon();
-  } else if (held_.pool().waiting() > prefetch_.least() &&
-             clock_.steady() - held_.last_collected() >= milliseconds{500}) {
-    if (held_.put_back(prefetch_.least())) prefetch_.calm();
+    return;
   }
+  const auto least = prefetch_.least(), undecided = held_.undecided();
+  if (undecided <= least || clock_.steady() - held_.last_collected() < milliseconds{500}) return;
+  const auto running = undecided - std::min(undecided, held_.pool().waiting());
+  if (held_.put_back(least - std::min(least, running))) prefetch_.calm();
 }
 
 /// Handlers in children are told what those on threads see for themselves.
@@ -212,7 +214,8 @@ Demand Engine::demand() const {
 std::size_t Engine::room() const {
   if (phase_ != Phase::running || prefetch_.least() == 0) return 0;
   const auto undecided = held_.undecided();
-  return prefetch_.now() > undecided ? prefetch_.now() - undecided : 0;
+  const auto most = prefetch_.now();  // once: other threads count
+  return most > undecided ? most - undecided : 0;
 }
 
 bool Engine::lingers(SteadyTime now) const {

@@ -114,8 +114,9 @@ rlimit allow_descriptors(rlim_t count) {
 /// Whether there is a process of this group and session: then the number is the group's that we mean.
 bool is_group(pid_t group, pid_t session) {
   std::error_code trouble;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", trouble)) {
-    const auto path = entry.path().string() + "/stat";
+  for (std::filesystem::directory_iterator entry("/proc", trouble), end; entry != end && !trouble;
+       entry.increment(trouble)) {
+    const auto path = entry->path().string() + "/stat";
     if (path.find_first_of("0123456789") == std::string::npos) continue;
     std::ifstream file(path);
     std::string text;

@@ -155,12 +155,18 @@ std::string PoolChild::bury() {
 
 bool PoolChild::ready() {
   if (process_.pid != 0 && greeted_ && renewed_ != pool_.renewed_) retire("the worker was reloaded");
-  if (process_.pid != 0 && has_ended() && greeted_) {
-    const auto pid = process_.pid;
-    spdlog::warn("process {} of the pool, pid {}, {} while it had no job", index_, pid, bury());
+  for (int times = 0; times < 3; ++times) {
+    if (process_.pid != 0 && greeted_) {
+      // Also of one that has just said so: its word may have been waiting here for long.
+      if (!has_ended()) return can_start(true), true;
+      const auto pid = process_.pid;
+      spdlog::warn("process {} of the pool, pid {}, {} while it had no job", index_, pid, bury());
+    }
+    if (process_.pid == 0 && !start()) return false;
+    if (!greet()) return false;
   }
-  if (process_.pid == 0 && !start()) return false;
-  return greet();
+  failed_to_start("each ends as soon as it is ready");
+  return false;
 }
 
 void PoolChild::prepare() {
@@ -348,7 +354,11 @@ void PoolChild::look(bool stopping, bool stop_now) {
   // The executor sleeps until there is a job: in its place.
   const std::unique_lock hands(hands_, std::try_to_lock);
   if (!hands || stopping || pool_.closed_ || pool_.lost_ || now() < next_try_) return;
-  if (process_.pid == 0) return void(start());
+  // Whether it will be ready is seen when there is a job for it: nobody else would wait for its first word.
+  if (process_.pid == 0) {
+    if (start()) can_start(true);
+    return;
+  }
   if (!has_ended()) return;
   const auto pid = process_.pid;
   const bool never_lived = jobs_ == 0 && now() - started_ < infancy;
@@ -356,7 +366,7 @@ void PoolChild::look(bool stopping, bool stop_now) {
   if (pool_.lost_) return;
   if (never_lived) return failed_to_start("it " + how);
   spdlog::warn("process {} of the pool, pid {}, {} while it had no job", index_, pid, how);
-  start();
+  if (start()) can_start(true);
 }
 
 void PoolChild::end_group() {

@@ -25,7 +25,8 @@ void Prefetch::follow(std::size_t ended, Duration passed, Duration answer) {
   const auto pace =
       ended * static_cast<std::size_t>(stretch / Duration{1}) /
       static_cast<std::size_t>(std::max(passed, Duration{std::chrono::milliseconds{1}}).count());
-  now_ = std::clamp(pace, least(), std::max(least(), std::min(now_ * 2, options_.most_ahead)));
+  const auto least = this->least();  // once: other threads count
+  now_ = std::clamp(pace, least, std::max(least, std::min(now_ * 2, options_.most_ahead)));
 }
 
 }  // namespace stem

@@ -408,6 +408,41 @@ TEST_CASE("pool: a process that ends without a job costs none, and is replaced a
   CHECK(rig.engine->counters().crashed == 0);
 }
 
+TEST_CASE("pool: a worker whose idle process dies young goes on with the next one") {
+  Rig rig;
+  rig.start();
+  REQUIRE(eventually([&] { return rig.children().size() == 1 && rig.children()[0].pid != 0; }));
+  const auto child = rig.children()[0].pid;
+  std::this_thread::sleep_for(50ms);  // its executor waits for a job by then
+  REQUIRE(kill(child, SIGKILL) == 0);
+  REQUIRE(eventually([&] {
+    const auto view = rig.children();
+    return view.size() == 1 && view[0].pid != 0 && view[0].pid != child;
+  }));
+  CHECK(rig.run("pid").state == TaskState::succeeded);
+  CHECK(rig.engine->counters().childless == 0);
+  CHECK(rig.engine->counters().crashed == 0);
+}
+
+TEST_CASE("pool: of places of which one has no process, the jobs of that one go back") {
+  Rig rig;
+  rig.config.concurrency = 3;
+  rig.config.prefetch_multiplier = 1;
+  rig.settings.enter = [](const ForkServer::Birth& birth) {
+    if (birth.index == 3) throw Error(Exit::config, "not this one");
+  };
+  rig.start();
+  std::set<std::string> ids;
+  for (int i = 0; i < 3; ++i) ids.insert(rig.enqueue("wait"));
+  REQUIRE(eventually([&] { return rig.engine->counters().childless == 1; }));
+  REQUIRE(eventually([&] { return rig.engine->counters().busy == 2 && rig.engine->inflight() == 2; }));
+  CHECK(std::count_if(ids.begin(), ids.end(), [&](const auto& id) {
+          const auto view = rig.storage.broker->find(id);
+          return view && view->state == JobView::State::leased;
+        }) == 2);
+  rig.engine->cancel();
+}
+
 TEST_CASE("pool: what a terminal or a service manager sends to all processes ends no handler") {
   Rig rig;
   rig.start();
