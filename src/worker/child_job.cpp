@@ -18,9 +18,6 @@
 #include "worker/attempts.hpp"
 #include "worker/handler_failure.hpp"
 
-/// Of a build that counts which lines are run; elsewhere there is none.
-extern "C" [[gnu::weak]] void __gcov_dump();
-
 namespace stem {
 namespace {
 
@@ -250,7 +247,6 @@ void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& canc
   LastWords::say();
   // Not exit(): what is destroyed then may be what the worker still uses, such as files that it removes.
   std::fflush(nullptr);
-  if (__gcov_dump) __gcov_dump();
   _exit(0);
 }
 

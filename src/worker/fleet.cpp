@@ -131,7 +131,7 @@ std::vector<FleetAnswer> Fleet::ask(const std::string& type, const Json& payload
       next_look = now + look_for_ended;
       const auto living = alive(nodes);
       for (auto& [who, answer] : answers) {
-        const auto lives = [&](const auto& beat) {
+        const auto lives = [&who = who](const auto& beat) {
           return beat.node == who.first && beat.host == who.second;
         };
         if (answer.kind != FleetAnswer::Kind::silent || std::any_of(living.begin(), living.end(), lives))

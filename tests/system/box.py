@@ -88,11 +88,13 @@ def remove_traces(directory):
 class Box:
     """One booted machine. Use as a context manager, or call boot() and close()."""
 
-    def __init__(self, layers=(), binds=None, hostname="box"):
+    def __init__(self, layers=(), binds=None, shared=(), hostname="box"):
         """`layers`: directories whose content is unpacked over the host's root (an installed tree, say). `binds`: host
-        directories shown read-only in the box, by their place there."""
+        directories shown read-only in the box, by their place there. `shared`: host directories that are at their own place
+        in the box, where what it writes stays."""
         self.layers = [Path(layer) for layer in layers]
         self.binds = dict(binds or {})
+        self.shared = [Path(directory) for directory in shared]
         self.hostname = hostname
         self.leader = None  # the host's pid of the box's PID 1
         self.boot_seconds = None
@@ -236,6 +238,7 @@ class Box:
                     file.write("0")
 
         binds = [f"--bind-ro={host}:{place}" for place, host in self.binds.items()]
+        binds += [f"--bind={directory}" for directory in self.shared]
         with open(self._directory / "fs/console", "wb") as console:
             self._nspawn = subprocess.Popen(
                 ["systemd-nspawn", "-q", "-D", self._directory / "fs/root", "-M", self._directory.name.replace("_", "0"),

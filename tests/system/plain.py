@@ -9,7 +9,7 @@ from pathlib import Path
 from box import PATH, Box, wait_until
 from command import execute
 
-# Runs in fresh namespaces, as root of the host: $1 is the root of the machine, $2… are HOST=PLACE binds.
+# Runs in fresh namespaces, as root of the host: $1 is the root of the machine, $2… are MODE:HOST=PLACE binds.
 START = """
 set -e
 root=$1; shift
@@ -18,8 +18,9 @@ mount --rbind /dev "$root/dev"
 mount -t tmpfs -o mode=0755 run "$root/run"
 mount -t tmpfs -o mode=1777 tmp "$root/tmp"
 for bind; do
-  mkdir -p "$root/${bind#*=}"
-  mount --bind -o ro "${bind%%=*}" "$root/${bind#*=}"
+  place=${bind#*=} host=${bind%%=*}
+  mkdir -p "$root/$place"
+  mount --bind -o "${host%%:*}" "${host#*:}" "$root/$place"
 done
 ip link set lo up
 hostname plain
@@ -37,7 +38,8 @@ class Plain(Box):
             for procs in cgroups:
                 Path(procs).write_text("0")
 
-        binds = [f"{host}={place}" for place, host in self.binds.items()]
+        binds = [f"ro:{host}={place}" for place, host in self.binds.items()]
+        binds += [f"rw:{directory}={directory}" for directory in self.shared]
         with open(self._directory / "fs/console", "wb") as console:
             self._nspawn = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--uts", "--ipc", "--net", "--fork", "--kill-child", "sh", "-c", START, "sh",

@@ -76,8 +76,10 @@ class Stage:
         return self.build / path
 
     def box_options(self):
-        """How a Box is made that shows this tree: sources and build are readable in it, too."""
-        return {"layers": [self.root], "binds": {"/usr/src/stem": self.source, "/usr/src/stem-build": self.build}}
+        """How a Box is made that shows this tree: sources and build are readable in it, too. Programs of a build that counts
+        the lines that run write their counts where they were compiled."""
+        return {"layers": [self.root], "binds": {"/usr/src/stem": self.source, "/usr/src/stem-build": self.build},
+                "shared": [self.build] if self.options().get("b_coverage") else []}
 
     def settle(self, box):
         """What a package does after it has unpacked its files."""
