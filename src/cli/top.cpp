@@ -1,5 +1,4 @@
 #include <poll.h>
-#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -120,7 +119,8 @@ class LiveScreen {
       poll(fds, 3, 1000);
       if (fds[0].revents) heed();
       if (fds[1].revents) hear();
-      if (fds[2].revents) read_keys();
+      if (fds[2].revents & (POLLHUP | POLLERR | POLLNVAL)) lose_terminal();
+      if (fds[2].revents & POLLIN) read_keys();
     }
     return signal_;
   }
@@ -174,14 +174,13 @@ class LiveScreen {
     if (!news.said.empty()) say(news.said);
   }
 
+  void lose_terminal() {
+    ended_ = true;
+    signal_ = SIGHUP;
+  }
+
+  /// There may be none: what a shell has set meanwhile decides what counts as readable.
   void read_keys() {
-    int waiting = 0;
-    if (ioctl(terminal_.keys_fd(), FIONREAD, &waiting) != 0 || waiting == 0) {
-      // Readable without anything to read: the terminal is gone.
-      ended_ = true;
-      signal_ = SIGHUP;
-      return;
-    }
     for (auto press = terminal_.read_key(); press.key != Key::none; press = terminal_.read_key()) obey(press);
   }
 

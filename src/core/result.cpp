@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <stem/error.hpp>
 #include <stem/result.hpp>
@@ -67,7 +68,10 @@ Result result_from_wire(std::string_view wire) {
     result.attempt = json.value("attempt", 0);
     return result;
   } catch (const Json::exception& error) {
-    throw Error(Exit::data, std::string("malformed result record: ") + error.what());
+    std::string why = error.what();
+    std::replace(why.begin(), why.end(), '\x7f',
+                 '?');  // the only control character that the library quotes as it is
+    throw Error(Exit::data, "malformed result record: " + why);
   }
 }
 
