@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/descriptor.hpp"
+#include "storage/sqlite_error.hpp"
 
 namespace stem {
 namespace {
@@ -21,35 +22,6 @@ constexpr int cache_kib = 2048;      // an idle worker is small
 constexpr int wal_pages = 2000;      // 8 MiB between checkpoints
 constexpr int wal_bytes = 64 << 20;  // what a burst may leave behind on disk
 constexpr Duration longest_nap = std::chrono::milliseconds{5};
-
-std::string parent_of(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-/// Why the operating system would not give us the file.
-Error file_error(const std::string& path, int cause) {
-  const std::string words = std::strerror(cause);
-  switch (cause) {
-    case EACCES:
-    case EPERM:
-      return {Exit::no_permission, "cannot open database " + path + ": " + words +
-                                       "; it and its directory must be writable for this user"};
-    case ENOENT:
-    case ENOTDIR:
-      return {Exit::cannot_create, "cannot create database " + path + ": there is no directory " +
-                                       parent_of(path) + "; create it first"};
-    case ENOSPC:
-    case EDQUOT:
-      return {Exit::cannot_create,
-              "cannot write database " + path + ": " + words + "; free some space and try again"};
-    case EMFILE:
-    case ENFILE:
-      return {Exit::try_again, "cannot open database " + path + ": " + words + "; raise LimitNOFILE="};
-    default:
-      return {Exit::cannot_create, "cannot create database " + path + ": " + words};
-  }
-}
 
 /// The databases of this process. Whoever holds a transaction must not wait for this.
 struct Everyone {
@@ -148,16 +120,17 @@ void SqliteDatabase::create() const {
   const Descriptor made(::open(path_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0660));
   if (!made) {
     if (errno == EEXIST) return;
-    throw file_error(path_, errno);
+    throw sqlite_file_error(path_, errno);
   }
-  if (::stat(parent_of(path_).c_str(), &there) != 0) return;
+  if (::stat(parent_directory(path_).c_str(), &there) != 0) return;
   // Root's first `stem enqueue` must not lock the service's own account out of its database.
   if (::geteuid() == 0 && there.st_uid != 0 && ::fchown(made.get(), there.st_uid, there.st_gid) < 0)
-    throw file_error(path_, errno);
+    throw sqlite_file_error(path_, errno);
   // A directory that a group shares is for databases that the group shares, whatever the umask of the first
   // to come is. SQLite makes the files beside it with the same mode.
   constexpr mode_t shared = S_ISGID | S_IWGRP;
-  if ((there.st_mode & shared) == shared && ::fchmod(made.get(), 0660) < 0) throw file_error(path_, errno);
+  if ((there.st_mode & shared) == shared && ::fchmod(made.get(), 0660) < 0)
+    throw sqlite_file_error(path_, errno);
 }
 
 /// Where there is no connection: at first, and after a fork.
@@ -186,7 +159,7 @@ void SqliteDatabase::set_up() {
     struct stat opened {};
     if (::stat(path_.c_str(), &opened) == 0) file_.emplace(opened.st_dev, opened.st_ino);
   }
-  if (sqlite3_db_readonly(handle_, "main") == 1) throw file_error(path_, EACCES);
+  if (sqlite3_db_readonly(handle_, "main") == 1) throw sqlite_file_error(path_, EACCES);
   // Deleted jobs need not be wiped (Debian's default), and are not worth a page write each.
   run(("PRAGMA cache_size=-" + std::to_string(cache_kib) +
        "; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF;"
@@ -272,123 +245,7 @@ std::int64_t SqliteDatabase::number(const char* sql) {
 }
 
 Error SqliteDatabase::error() const {
-  const int extended = sqlite3_extended_errcode(handle_);
-  const int cause = sqlite3_system_errno(handle_);
-  const std::string words = sqlite3_errmsg(handle_);
-  switch (extended & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-    case SQLITE_PROTOCOL:
-      return {Exit::try_again, "database " + path_ +
-                                   " is busy: another process has held it for longer than " +
-                                   format_duration(options_.busy_timeout) + "; try again"};
-    case SQLITE_FULL:
-      return file_error(path_, ENOSPC);
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-      return file_error(path_, EACCES);
-    case SQLITE_CANTOPEN:
-      return file_error(path_, cause != 0 ? cause : EACCES);
-    case SQLITE_NOTADB:
-      return {Exit::config, "cannot open database " + path_ +
-                                ": it is not a SQLite database; name another file, or move "
-                                "this one away and a new one is created"};
-    case SQLITE_CORRUPT:
-      return {Exit::config, "database " + path_ + " is damaged (" + words +
-                                "); stop the workers, then restore it from a "
-                                "backup or save what is left with: sqlite3 " +
-                                path_ + " .recover"};
-    case SQLITE_IOERR:
-      if (cause == ENOSPC || cause == EDQUOT || cause == EACCES || cause == EPERM || cause == EROFS)
-        return file_error(path_, cause);
-      return {Exit::unavailable, "cannot use database " + path_ + ": " +
-                                     (cause != 0 ? std::string(std::strerror(cause)) : words) +
-                                     "; check the disk"};
-    case SQLITE_TOOBIG:
-      return {Exit::data,
-              "database " + path_ + " cannot hold a job or record of a gigabyte or more; make it smaller"};
-    case SQLITE_NOMEM:
-      return {Exit::try_again, "cannot use database " + path_ + ": out of memory"};
-    default:
-      return {Exit::software,
-              "database " + path_ + ": " + words + " (SQLite error " + std::to_string(extended) + ")"};
-  }
-}
-
-SqliteRows::~SqliteRows() {
-  sqlite3_reset(statement_);
-}
-
-bool SqliteRows::next() {
-  switch (sqlite3_step(statement_)) {
-    case SQLITE_ROW:
-      return true;
-    case SQLITE_DONE:
-      return false;
-    default:
-      throw database_.error();
-  }
-}
-
-bool SqliteRows::is_null(int column) const {
-  return sqlite3_column_type(statement_, column) == SQLITE_NULL;
-}
-
-std::int64_t SqliteRows::integer(int column) const {
-  return sqlite3_column_int64(statement_, column);
-}
-
-std::optional<std::int64_t> SqliteRows::maybe(int column) const {
-  return is_null(column) ? std::nullopt : std::optional(integer(column));
-}
-
-std::string_view SqliteRows::view(int column) const {
-  const auto* const data = reinterpret_cast<const char*>(sqlite3_column_text(statement_, column));
-  return {data, data == nullptr ? 0 : static_cast<std::size_t>(sqlite3_column_bytes(statement_, column))};
-}
-
-SqliteStatement::~SqliteStatement() {
-  if (statement_ == nullptr) return;
-  const std::lock_guard lock(database_.mutex_);
-  if (connection_ == database_.connection_) sqlite3_finalize(statement_);
-}
-
-void SqliteStatement::prepare() {
-  // What belonged to a connection went with it.
-  if (std::exchange(connection_, database_.connection_) != database_.connection_) statement_ = nullptr;
-  if (statement_ == nullptr &&
-      sqlite3_prepare_v3(database_.handle_, sql_.c_str(), -1, SQLITE_PREPARE_PERSISTENT, &statement_,
-                         nullptr) != SQLITE_OK)
-    database_.fail();
-}
-
-void SqliteStatement::check_bound(int result) {
-  if (result == SQLITE_OK) return;
-  bound_ = 0;  // the next run starts with the first argument again
-  database_.fail();
-}
-
-void SqliteStatement::bind(int index, std::int64_t value) {
-  check_bound(sqlite3_bind_int64(statement_, index, value));
-}
-
-void SqliteStatement::bind(int index, std::string_view value) {
-  // A null pointer would bind NULL.
-  const auto* const data = value.data() == nullptr ? "" : value.data();
-  check_bound(sqlite3_bind_text64(statement_, index, data, value.size(), SQLITE_STATIC, SQLITE_UTF8));
-}
-
-void SqliteStatement::bind(int index, std::optional<std::int64_t> value) {
-  check_bound(value ? sqlite3_bind_int64(statement_, index, *value) : sqlite3_bind_null(statement_, index));
-}
-
-std::int64_t SqliteStatement::execute() {
-  bound_ = 0;
-  SqliteRows rows(database_, statement_);
-  while (rows.next()) {
-  }
-  return sqlite3_changes64(database_.handle_);
+  return sqlite_error(handle_, path_, options_.busy_timeout);
 }
 
 SqliteTransaction::SqliteTransaction(SqliteDatabase& database, SqliteAccess access)
