@@ -4,10 +4,7 @@
 #include <curses.h>
 
 // Of term.h, whose macros have names such as `columns` and `tab`, no more than this.
-extern "C" {
-int setupterm(const char* type, int fd, int* found);
-char* tigetstr(const char* capability);
-}
+extern "C" int setupterm(const char* type, int fd, int* found);
 
 namespace stem::cli {
 

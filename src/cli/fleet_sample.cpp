@@ -44,6 +44,7 @@ bool QueueState::paused_for_all() const {
 
 std::vector<QueueState> queue_states(const std::vector<QueueDepth>& depths, WallTime now) {
   std::vector<QueueState> states;
+  states.reserve(depths.size());
   for (const auto& depth : depths) states.push_back(state_of(depth, now));
   return states;
 }

@@ -52,7 +52,7 @@ std::string answers_table(const std::vector<FleetAnswer>& answers, const std::st
   first.insert(first.end(), headings.begin(), headings.end());
   const bool troubled =
       std::any_of(answers.begin(), answers.end(), [](const auto& answer) { return !answer.ok(); });
-  if (troubled) first.push_back("REASON");
+  if (troubled) first.emplace_back("REASON");
   Table table(first);
   for (const auto& answer : answers) {
     std::vector<std::string> row{answer.node, answer.host.empty() ? "-" : plain(answer.host),

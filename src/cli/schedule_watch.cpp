@@ -61,6 +61,7 @@ ScheduleSample ScheduleWatch::look(ScheduleBook& book, Store& store) {
     order.emplace_back(due_of(sample.schedules[i]).value_or(WallTime::max()), i);
   std::sort(order.begin(), order.end());
   std::vector<BookedSchedule> sorted;
+  sorted.reserve(order.size());
   for (const auto& [due, number] : order) sorted.push_back(std::move(sample.schedules[number]));
   sample.schedules = std::move(sorted);
 

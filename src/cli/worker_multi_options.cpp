@@ -324,7 +324,8 @@ std::vector<std::string> prepare_worker_multi(std::vector<std::string> arguments
     if (equals == std::string::npos && at + 1 == arguments.end())
       throw Error(Exit::usage, "'" + printable(word) + "' needs a value behind it");
     const auto value = equals == std::string::npos ? *++at : word.substr(equals + 1);
-    prepared.push_back("--option-of=" + option + ":" + pattern + "=" + value);
+    std::string one = "--option-of=";
+    prepared.push_back(one.append(option).append(":").append(pattern).append("=").append(value));
   }
   return prepared;
 }

@@ -1,6 +1,7 @@
 #include "core/schedule_entry.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <stem/error.hpp>
 
@@ -145,7 +146,7 @@ ScheduleEntry read(const Json& object, bool stored, bool* says_enabled) {
     if (stored && name == "v") continue;
     if (key == nullptr) {
       std::vector<std::string_view> known;
-      for (const auto& one : keys) known.push_back(one.name);
+      for (const auto& one : keys) known.emplace_back(one.name);
       const auto near = nearest(name, known);
       refuse("unknown key '" + printable(name) + "'" +
              (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
@@ -279,7 +280,7 @@ ScheduleRun schedule_run_from_wire(std::string_view wire) {
     run.slot = time("slot");
     run.last_run = time("lastRunAt");
     run.last_slot = time("lastSlot");
-    run.drift = Duration{static_cast<std::int64_t>(object.value("driftMs", 0.0) * 1000 + 0.5)};
+    run.drift = Duration{std::llround(object.value("driftMs", 0.0) * 1000)};
     run.runs = object.value("runs", std::int64_t{0});
     run.misfires = object.value("misfires", std::int64_t{0});
     if (const auto error = object.value("error", Json()); error.is_string()) run.error = error;

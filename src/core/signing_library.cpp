@@ -1,10 +1,6 @@
 #include "core/signing_library.hpp"
 
-#include <dlfcn.h>
-
-#include <stem/error.hpp>
-#include <string>
-#include <type_traits>
+#include "core/loaded_library.hpp"
 
 namespace stem {
 namespace {
@@ -14,23 +10,10 @@ namespace {
 /// The one whose headers this was built with.
 constexpr const char* file = "libcrypto.so." STEM_TEXT(OPENSSL_SHLIB_VERSION);
 
-std::string last_error() {
-  const char* error = dlerror();
-  return error ? error : "unknown error";
-}
-
 SigningLibrary load() {
-  void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (!handle)
-    throw Error(Exit::config, "signing takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" +
-                                  last_error() + "); install it (Debian: libssl3), or unset STEM_SIGNING_*");
+  const LoadedLibrary crypto("signing", {file}, "(Debian: libssl3), or unset STEM_SIGNING_*");
   SigningLibrary library{};
-  const auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-    if (!function)
-      throw Error(Exit::config, std::string(file) + " lacks what signing takes: " + last_error());
-  };
-#define STEM_FIND(name) find(library.name, #name)
+#define STEM_FIND(name) crypto.find(#name, library.name)
   STEM_FIND(CRYPTO_memcmp);
   STEM_FIND(ERR_clear_error);
   STEM_FIND(EVP_MAC_fetch);

@@ -83,7 +83,7 @@ SolarEvent solar_event_from(std::string_view word) {
   std::vector<std::string_view> known;
   for (const auto& moment : moments) {
     if (word == moment.word) return moment.event;
-    known.push_back(moment.word);
+    known.emplace_back(moment.word);
   }
   if (word == "solar_noon") return SolarEvent::noon;
   const auto near = nearest(word, known);

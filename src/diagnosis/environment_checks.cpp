@@ -59,10 +59,10 @@ Finding telemetry(const Subject& s) {
   const auto way = [&](const char* what, const std::string& url) {
     if (!url.empty()) all.add(Finding::ok(std::string(what).append(" go to ").append(redacted_url(url))));
   };
-  way("spans", config.traces_url);
-  way("metrics", config.metrics_url);
+  way("spans", config.traces.url);
+  way("metrics", config.metrics.url);
   if (all.text.empty()) return Finding::ok("nothing is told to an OpenTelemetry collector");
-  if (!config.traces_url.empty() || !config.metrics_url.empty()) {
+  if (config.tells()) {
     try {
       curl_library();
     } catch (const Error& error) {

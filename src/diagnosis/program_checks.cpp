@@ -76,7 +76,7 @@ std::string found_in_path(const std::string& name, const Environment& environmen
       set == environment.end() ? "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" : set->second;
   for (std::size_t at = 0; at <= path.size();) {
     const auto end = std::min(path.find(':', at), path.size());
-    const auto candidate = path.substr(at, end - at) + "/" + name;
+    auto candidate = path.substr(at, end - at) + "/" + name;
     struct stat status {};
     if (stat(candidate.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_mode & 0111)
       return candidate;

@@ -18,18 +18,13 @@ std::vector<std::string> split_command(std::string_view line) {
   for (std::size_t at = 0; at < line.size(); ++at) {
     const char c = line[at];
     if (c == '\0') throw refuse("a NUL byte; remove it");
-    if (quote == '\'') {
-      if (c == quote)
-        quote = 0;
-      else
-        word += c;
-    } else if (c == '\\') {
+    if (c == '\\' && quote != '\'') {
       if (++at == line.size()) throw refuse("a backslash at the end; write \\\\ for one that is meant");
       if (line[at] == '\n') continue;  // a line continued, as in a shell
       if (quote == '"' && !std::strchr("\"\\$`", line[at])) word += '\\';
       word += line[at];
       in_word = true;
-    } else if (quote == '"') {
+    } else if (quote != 0) {
       if (c == quote)
         quote = 0;
       else

@@ -219,7 +219,7 @@ std::string runtime_dir(const Config& config, const Environment& environment) {
   if (geteuid() == 0) return "/run/stem";
   if (const auto home = variable("XDG_RUNTIME_DIR"); home.starts_with('/')) return home + "/stem";
 
-  const auto path = "/tmp/stem-" + std::to_string(geteuid());
+  auto path = "/tmp/stem-" + std::to_string(geteuid());
   struct stat status {};
   if (lstat(path.c_str(), &status) == 0 &&
       (!S_ISDIR(status.st_mode) || status.st_uid != geteuid() || status.st_mode & (S_IWGRP | S_IWOTH)))

@@ -3,14 +3,14 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <unistd.h>
 #include <cerrno>
 #include <cstring>
+
 #include <stem/error.hpp>
 
 #include "core/descriptor.hpp"
 #include "core/name.hpp"
-
-extern char** environ;
 
 namespace stem {
 namespace {
@@ -95,7 +95,7 @@ class Reader {
           assignment();
       } catch (const Error& error) {
         if (!skips_) throw;
-        file_.warnings.push_back(error.what());
+        file_.warnings.emplace_back(error.what());
         // A quote that is never closed has eaten the rest: what is wrong is this one line.
         at_ = at, line_ = line;
         while (!done() && !is_newline(peek())) take();

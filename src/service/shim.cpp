@@ -37,7 +37,7 @@ std::string find_program(const std::string& name, const Environment& environment
     const auto colon = path.find(':');
     auto directory = std::string(path.substr(0, colon));
     if (!directory.starts_with('/')) directory = (workdir.empty() ? "." : workdir) + "/" + directory;
-    const auto candidate = directory + "/" + name;
+    auto candidate = directory + "/" + name;
     if (access(candidate.c_str(), X_OK) == 0) return candidate;
     if (colon == path.npos) break;
     path.remove_prefix(colon + 1);

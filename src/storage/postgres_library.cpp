@@ -1,36 +1,15 @@
 #include "storage/postgres_library.hpp"
 
-#include <dlfcn.h>
-
-#include <stem/error.hpp>
-#include <string>
-#include <type_traits>
+#include "core/loaded_library.hpp"
 
 namespace stem {
 namespace {
 
-constexpr const char* file = "libpq.so.5";
-
-std::string last_error() {
-  const char* error = dlerror();
-  return error != nullptr ? error : "unknown error";
-}
-
 PostgresLibrary load() {
-  void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr)
-    throw Error(Exit::config, "PostgreSQL takes its client library " + std::string(file) +
-                                  ", which cannot be loaded (" + last_error() +
-                                  "); install it (Debian: libpq5)");
+  // What is taken of it came with PostgreSQL 14.
+  const LoadedLibrary libpq("PostgreSQL", {"libpq.so.5"}, "(Debian: libpq5)");
   PostgresLibrary library{};
-  const auto find = [&](auto& function, const char* name) {
-    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-    if (function == nullptr)
-      throw Error(Exit::config, std::string(file) +
-                                    " is older than PostgreSQL 14's and lacks what Stem takes (" +
-                                    last_error() + "); install a newer one (Debian: libpq5)");
-  };
-#define STEM_FIND(name) find(library.name, #name);
+#define STEM_FIND(name) libpq.find(#name, library.name);
   STEM_POSTGRES_FUNCTIONS(STEM_FIND)
 #undef STEM_FIND
   return library;

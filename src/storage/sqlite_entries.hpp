@@ -13,7 +13,7 @@ namespace stem {
 /// settled jobs in its own transaction. All calls inside a write transaction.
 class SqliteEntries {
  public:
-  SqliteEntries(SqliteDatabase& database);
+  explicit SqliteEntries(SqliteDatabase& database);
 
   /// Writes are appended to the table and get consecutive versions: a batch with one time-to-live is one row
   /// of `expiry`, and sweep() need not look for what has expired.

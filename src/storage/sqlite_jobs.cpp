@@ -37,7 +37,7 @@ SqliteKey SqliteJobs::next_key(Zone zone, std::int64_t queue, std::int64_t lane)
     if (zone == Zone::ready) last = std::max(last, leases_.highest(start.value(), start.end_of_lane()));
   }
   if (last == start.end_of_lane()) throw Error(Exit::software, "a queue's numbers are used up");
-  return ++last;
+  return SqliteKey(++last);
 }
 
 void SqliteJobs::insert(const NewJob& job, WallTime now) {
@@ -59,7 +59,7 @@ std::size_t SqliteJobs::add(std::span<const NewJob> jobs, WallTime now) {
   for (const auto& job : jobs) {
     const auto dead = dead_.number(job.id, SqliteKey(Zone::dead, 0, 0, 0).value());
     if (!dead) continue;
-    purge(*dead);
+    purge(SqliteKey(*dead));
     insert_.start(1);
     insert(job, now);
     added += insert_.changed();

@@ -18,7 +18,7 @@ class SqliteKey {
     dead = 2
   };  // leased jobs are in `ready`, under a lease
 
-  constexpr SqliteKey(std::int64_t value) : value_(value) {}
+  explicit constexpr SqliteKey(std::int64_t value) : value_(value) {}
   constexpr SqliteKey(Zone zone, std::int64_t queue, std::int64_t lane, std::int64_t number)
       : value_(static_cast<std::int64_t>(zone) << zone_at | queue << queue_at | lane << lane_at | number) {}
 

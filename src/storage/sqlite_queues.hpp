@@ -18,7 +18,7 @@ class SqliteQueues {
     std::string name;
   };
 
-  SqliteQueues(SqliteDatabase& database);
+  explicit SqliteQueues(SqliteDatabase& database);
 
   /// The queue of that name, or null if it never had a job.
   const Queue* find(const std::string& name);

@@ -71,7 +71,7 @@ bool SqliteSettling::end(const Settlement& settlement, WallTime now) {
       return true;
     }
   };
-  return std::visit(Way{*this, settlement.receipt.job, now}, settlement.disposition);
+  return std::visit(Way{*this, SqliteKey(settlement.receipt.job), now}, settlement.disposition);
 }
 
 std::vector<Receipt> SqliteSettling::renew(std::span<const Receipt> receipts, std::int64_t until) {

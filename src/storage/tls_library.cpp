@@ -1,10 +1,6 @@
 #include "storage/tls_library.hpp"
 
-#include <dlfcn.h>
-
-#include <stem/error.hpp>
-#include <string>
-#include <type_traits>
+#include "core/loaded_library.hpp"
 
 namespace stem {
 namespace {
@@ -14,33 +10,13 @@ namespace {
 /// The ones whose headers this was built with.
 constexpr const char* libssl = "libssl.so." STEM_TEXT(OPENSSL_SHLIB_VERSION);
 constexpr const char* libcrypto = "libcrypto.so." STEM_TEXT(OPENSSL_SHLIB_VERSION);
-
-std::string last_error() {
-  const char* error = dlerror();
-  return error ? error : "unknown error";
-}
-
-void* open(const char* file) {
-  void* const handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  if (!handle)
-    throw Error(Exit::config, "TLS takes OpenSSL's " + std::string(file) + ", which cannot be loaded (" +
-                                  last_error() +
-                                  "); install it (Debian: libssl3), or use an address without TLS");
-  return handle;
-}
-
-template <class Function>
-void find(void* handle, const char* file, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(handle, name));
-  if (!function) throw Error(Exit::config, std::string(file) + " lacks what TLS takes: " + last_error());
-}
+constexpr const char* remedy = "(Debian: libssl3), or use an address without TLS";
 
 TlsLibrary load() {
-  void* const ssl = open(libssl);
-  void* const crypto = open(libcrypto);
+  const LoadedLibrary ssl("TLS", {libssl}, remedy), crypto("TLS", {libcrypto}, remedy);
   TlsLibrary library{};
-#define STEM_FIND_SSL(name) find(ssl, libssl, #name, library.name);
-#define STEM_FIND_CRYPTO(name) find(crypto, libcrypto, #name, library.name);
+#define STEM_FIND_SSL(name) ssl.find(#name, library.name);
+#define STEM_FIND_CRYPTO(name) crypto.find(#name, library.name);
   STEM_LIBSSL_FUNCTIONS(STEM_FIND_SSL)
   STEM_TLS_LIBCRYPTO_FUNCTIONS(STEM_FIND_CRYPTO)
 #undef STEM_FIND_SSL

@@ -9,7 +9,7 @@ namespace stem {
 std::vector<std::string> tls_warnings(const TlsConfig& config) {
   std::vector<std::string> warnings;
   if (config.allow_insecure)
-    warnings.push_back(
+    warnings.emplace_back(
         "STEM_TLS_ALLOW_INSECURE is on: no server's certificate is checked, and whoever is on the way can "
         "read and change "
         "everything; unset it as soon as you have seen what you wanted to see");

@@ -64,7 +64,7 @@ class Check {
       if (!manager_runs(scope)) continue;
       absent_ = "systemd has no active unit " + unit() + ", ";
       try {
-        UnitReader reader(scope);
+        UnitReader reader{Manager(scope)};
         auto facts = reader.find({unit()}).front();
         if (facts.active_state == "inactive" || facts.load_state.empty()) continue;
         using R = UnitReader;
@@ -112,13 +112,21 @@ class Check {
 
   void look_at_process() {
     if (health_.pid <= 0) return;
-    const auto letter = process_letter(health_.pid);
+    const char letter = process_letter(health_.pid).value_or('?');
     const auto process = "process " + std::to_string(health_.pid);
-    if (letter == 'T')
-      complain(process + " is stopped by a signal; `kill -CONT " + std::to_string(health_.pid) +
-               "` lets it go on");
-    if (letter == 'Z' || letter == 'X') complain(process + " is dead");
     stopped_ = letter == 'T';
+    switch (letter) {
+      case 'T':
+        complain(process + " is stopped by a signal; `kill -CONT " + std::to_string(health_.pid) +
+                 "` lets it go on");
+        break;
+      case 'Z':
+      case 'X':
+        complain(process + " is dead");
+        break;
+      default:
+        break;
+    }
   }
 
   /// Directories where its control socket may be, the likeliest first.

@@ -12,7 +12,7 @@ struct Manager {
   Scope scope = Scope::system;
   std::string host;  ///< as `systemctl -H`; empty = this machine
 
-  Manager(Scope scope, std::string host = {}) : scope(scope), host(std::move(host)) {}
+  explicit Manager(Scope scope, std::string host = {}) : scope(scope), host(std::move(host)) {}
   /// `systemctl --user `, `journalctl `, `ssh web1 journalctl `: what a person types to ask it.
   std::string command(const std::string& program) const;
 };

@@ -170,8 +170,8 @@ class SystemdJobs::Batch {
     unasked_ = units.size();
     try {
       if (wait_) subscribe();
-      for (const auto& unit : forgive) calls_.push_back([this, unit] { forget_failure(unit); });
-      for (std::size_t i = 0; i < units.size(); ++i) calls_.push_back([this, i] { send(i); });
+      for (const auto& unit : forgive) calls_.emplace_back([this, unit] { forget_failure(unit); });
+      for (std::size_t i = 0; i < units.size(); ++i) calls_.emplace_back([this, i] { send(i); });
       pump(units.size(), deadline);
     } catch (const sdbus::Error&) {
       end_rest("lost");
@@ -190,7 +190,7 @@ class SystemdJobs::Batch {
         "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',"
         "interface='org.freedesktop.systemd1.Manager',member='JobRemoved'",
         [this](sdbus::Message& message) { on_removed(message); });
-    calls_.push_back([this] {
+    calls_.emplace_back([this] {
       ++open_;
       manager_->callMethodAsync("Subscribe")
           .onInterface(manager_interface)
@@ -213,7 +213,7 @@ class SystemdJobs::Batch {
     manager_->callMethodAsync(method_of(verb_))
         .onInterface(manager_interface)
         .withArguments(unended_[index].name, std::string("replace"))
-        .uponReplyInvoke([this, index](const sdbus::Error* error, sdbus::ObjectPath job) {
+        .uponReplyInvoke([this, index](const sdbus::Error* error, const sdbus::ObjectPath& job) {
           --open_;
           --unasked_;
           if (error) return on_refused(index, *error);

@@ -61,7 +61,7 @@ std::string exit_meaning(int status) {
   }
 }
 
-std::string with_meaning(std::string text, const std::string& meaning) {
+std::string with_meaning(const std::string& text, const std::string& meaning) {
   return meaning.empty() ? text : text + " (" + meaning + ")";
 }
 

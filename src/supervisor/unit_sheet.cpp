@@ -205,7 +205,7 @@ const std::map<std::string_view, Property>& properties() {
 }  // namespace
 
 UnitSheet read_unit_sheet(Scope scope, const std::string& unit) {
-  const std::unique_ptr<sd_bus, Close> bus(connect_manager(scope));
+  const std::unique_ptr<sd_bus, Close> bus(connect_manager(Manager(scope)));
   constexpr auto service = "org.freedesktop.systemd1";
   const auto ask = [&](const char* path, const char* interface, const char* method, const char* word) {
     sd_bus_message* made = nullptr;

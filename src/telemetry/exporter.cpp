@@ -15,7 +15,6 @@
 #include "core/name.hpp"
 #include "core/otlp.hpp"
 #include "core/redaction.hpp"
-#include "telemetry/gzip.hpp"
 
 namespace stem {
 namespace {
@@ -143,20 +142,22 @@ void Exporter::forget_metrics() {
   told_.wait(lock, [&] { return !asking_; });
 }
 
-void Exporter::finish(Duration limit) {
+void Exporter::begin_to_end(Duration limit) {
   {
     const std::lock_guard lock(mutex_);
-    if (finishing_) return;
-    finishing_ = finished_ = true;
+    if (finished_) return;
+    finished_ = true;
     stop_by_ = (now() + limit).time_since_epoch().count();
     stopping_ = true;
-  }
-  changed_.notify_one();
-  {
     // A request under way ends, or is given up, by `stop_by_`.
-    const std::lock_guard lock(mutex_);
     if (auto* const post = posting_.load()) post->wake();
   }
+  changed_.notify_one();
+}
+
+void Exporter::finish(Duration limit) {
+  begin_to_end(limit);
+  const std::lock_guard lock(joining_);
   if (thread_.joinable()) thread_.join();
 }
 
@@ -191,16 +192,16 @@ void Exporter::run() {
 }
 
 void Exporter::open() {
-  const auto way = [&](Way& one, const std::string& url, const char* what) {
-    if (url.empty()) return;
+  const auto way = [&](Way& one, const CollectorConfig& config, const char* what) {
+    if (config.url.empty()) return;
     try {
-      one.post = std::make_unique<HttpPost>(url, config_);
+      one.post = std::make_unique<HttpPost>(config);
     } catch (const std::exception& error) {
       say(false, std::string(what).append(" are not sent: ").append(error.what()));
     }
   };
-  way(traces_, config_.traces_url, "spans");
-  way(metrics_, config_.metrics_url, "metrics");
+  way(traces_, config_.traces, "spans");
+  way(metrics_, config_.metrics, "metrics");
 }
 
 SteadyTime Exporter::next_due() const {
@@ -289,7 +290,7 @@ void Exporter::send_metrics(std::unique_lock<std::mutex>& lock) {
   lock.lock();
   asking_ = false;
   told_.notify_all();
-  if (request.points == 0 || config_.metrics_url.empty()) return;
+  if (request.points == 0 || config_.metrics.url.empty()) return;
   lock.unlock();
   auto answer = send(metrics_, request.body);
   std::uint64_t lost = answer.kind == HttpAnswer::Kind::accepted ? 0 : request.points;
@@ -315,7 +316,7 @@ HttpAnswer Exporter::send(Way& way, const std::string& body) {
   }
   HttpAnswer answer;
   try {
-    answer = way.post->post(config_.gzip ? gzip(body) : body, [this] { return out_of_time(); });
+    answer = way.post->post(body, [this] { return out_of_time(); });
   } catch (const std::exception& error) {
     answer = {HttpAnswer::Kind::refused, error.what()};
   }

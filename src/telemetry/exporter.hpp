@@ -37,7 +37,7 @@ struct MetricsRequest {
 /// dropped and counted. Batches are tried again with growing pauses, or when the collector asks for it
 /// (Retry-After), and given up after a minute. Metrics are cumulative: what fails is made up for by the next.
 ///
-/// What ends each wait: finish(); a request ends by config.timeout. If the process dies here, what waits is
+/// What ends each wait: finish(); a request ends by its timeout. If the process dies here, what waits is
 /// lost.
 class Exporter {
  public:
@@ -58,11 +58,13 @@ class Exporter {
   /// `source` is not asked any more once this has returned. Before what it reads goes away.
   void forget_metrics();
 
-  /// Sends what waits, and the metrics once more, for `limit` at the most; ends the thread. What is left is
-  /// dropped. Later calls do nothing.
+  /// From now on it sends what waits, and the metrics once more, for `limit` at the most, takes nothing more,
+  /// and then ends; what is left is dropped. Later calls change nothing.
+  void begin_to_end(Duration limit);
+  /// begin_to_end(), and waits until it has ended. Whoever calls it waits.
   void finish(Duration limit);
 
-  /// Whether finish() was called.
+  /// Whether it was told to end.
   bool finished() const { return finished_; }
   /// Who hears what it has to say, if nobody did so far; and what is still so of what was said before.
   void report_to(ExporterReport report);
@@ -120,7 +122,6 @@ class Exporter {
   std::function<MetricsRequest()> source_;
   bool asking_ = false;
   SteadyTime next_metrics_{};
-  bool finishing_ = false;
 
   std::atomic<std::size_t> held_{0};
   std::atomic<std::uint64_t> dropped_spans_{0}, dropped_points_{0};
@@ -132,6 +133,7 @@ class Exporter {
   Way traces_, metrics_;
   Batch batch_;
 
+  std::mutex joining_;
   std::thread thread_;
 };
 

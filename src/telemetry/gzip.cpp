@@ -1,9 +1,10 @@
 #include "telemetry/gzip.hpp"
 
-#include <dlfcn.h>
 #include <zlib.h>
 
 #include <stem/error.hpp>
+
+#include "core/loaded_library.hpp"
 
 namespace stem {
 namespace {
@@ -16,19 +17,14 @@ struct ZlibLibrary {
 };
 
 ZlibLibrary load() {
-  void* const handle = dlopen("libz.so.1", RTLD_NOW | RTLD_LOCAL);
-  const auto find = [&](const char* name) {
-    void* const found = handle ? dlsym(handle, name) : nullptr;
-    if (!found)
-      throw Error(Exit::config,
-                  "OTEL_EXPORTER_OTLP_COMPRESSION=gzip takes zlib, which cannot be loaded; install it "
-                  "(Debian: zlib1g), or unset it");
-    return found;
-  };
-  return {reinterpret_cast<decltype(&::deflateInit2_)>(find("deflateInit2_")),
-          reinterpret_cast<decltype(&::deflateBound)>(find("deflateBound")),
-          reinterpret_cast<decltype(&::deflate)>(find("deflate")),
-          reinterpret_cast<decltype(&::deflateEnd)>(find("deflateEnd"))};
+  const LoadedLibrary zlib("OTEL_EXPORTER_OTLP_COMPRESSION=gzip", {"libz.so.1"},
+                           "(Debian: zlib1g), or unset it");
+  ZlibLibrary library{};
+  zlib.find("deflateInit2_", library.init);
+  zlib.find("deflateBound", library.bound);
+  zlib.find("deflate", library.run);
+  zlib.find("deflateEnd", library.end);
+  return library;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "core/redaction.hpp"
 #include "telemetry/curl_library.hpp"
+#include "telemetry/gzip.hpp"
 
 namespace stem {
 namespace {
@@ -67,8 +68,8 @@ struct HttpPost::Request {
   }
 };
 
-HttpPost::HttpPost(std::string url, const TelemetryConfig& config)
-    : url_(std::move(url)), handles_(std::make_unique<Handles>()) {
+HttpPost::HttpPost(const CollectorConfig& config)
+    : url_(config.url), gzip_(config.gzip), handles_(std::make_unique<Handles>()) {
   auto& h = *handles_;
   for (const auto& [name, value] : config.headers) {
     if (name == "content-type" || name == "content-length" || name == "transfer-encoding" ||
@@ -122,8 +123,10 @@ HttpAnswer HttpPost::post(const std::string& body, const std::function<bool()>& 
   auto& h = *handles_;
   Request request;
   h.error[0] = '\0';
-  h.set(CURLOPT_POSTFIELDS, body.c_str());
-  h.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+  const auto packed = gzip_ ? gzip(body) : std::string();
+  const auto& sent = gzip_ ? packed : body;
+  h.set(CURLOPT_POSTFIELDS, sent.c_str());
+  h.set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(sent.size()));
   h.set(CURLOPT_WRITEDATA, &request);
   h.set(CURLOPT_HEADERDATA, &request);
   if (h.curl.curl_multi_add_handle(h.multi, h.easy) != CURLM_OK)

@@ -25,8 +25,8 @@ struct HttpAnswer {
 /// but wake().
 class HttpPost {
  public:
-  /// Loads libcurl. Throws Error (exit 78) if it cannot be.
-  HttpPost(std::string url, const TelemetryConfig& config);
+  /// To config.url. Loads libcurl, and zlib when it first posts. Throws Error (exit 78) if libcurl cannot be.
+  explicit HttpPost(const CollectorConfig& config);
   ~HttpPost();
   HttpPost(const HttpPost&) = delete;
   HttpPost& operator=(const HttpPost&) = delete;
@@ -47,6 +47,7 @@ class HttpPost {
   HttpAnswer answer(Request& request, int result) const;
 
   const std::string url_;
+  const bool gzip_;
   struct Handles;
   std::unique_ptr<Handles> handles_;
 };

@@ -49,6 +49,7 @@ struct Known {
   std::mutex mutex;
   std::vector<Shared> list;
   std::vector<std::shared_ptr<Tracer>> kept;
+  bool over = false;
 
   static Known& of_process() {
     static auto& known = *new Known;
@@ -68,7 +69,7 @@ bool speaks_for(const TelemetrySource& one, const TelemetrySource& source) {
 
 Tracer::Tracer(const TelemetryConfig& config, const TelemetrySource& source, ExporterReport report)
     : config_(config),
-      on_(!config.traces_url.empty()),
+      on_(!config.traces.url.empty()),
       host_(host_name()),
       resource_(resource_of(config, source, host_)),
       sampler_(config.sampler, config.sampled_share),
@@ -76,9 +77,10 @@ Tracer::Tracer(const TelemetryConfig& config, const TelemetrySource& source, Exp
 
 std::shared_ptr<Tracer> Tracer::shared(const TelemetryConfig& config, const TelemetrySource& source,
                                        ExporterReport report) {
-  if (config.traces_url.empty() && config.metrics_url.empty() && !config.console) return nullptr;
+  if (!config.tells() && !config.console) return nullptr;
   auto& known = Known::of_process();
   const std::lock_guard lock(known.mutex);
+  if (known.over) return nullptr;
   std::erase_if(known.list,
                 [](const Shared& one) { return one.process != getpid() || one.tracer.expired(); });
   for (const auto& one : known.list)
@@ -89,7 +91,7 @@ std::shared_ptr<Tracer> Tracer::shared(const TelemetryConfig& config, const Tele
       }
   // Here, and not on the exporter's thread: a child that is forked meanwhile would wait for it for ever, and
   // exit() would not know yet of what has to end.
-  if (!config.traces_url.empty() || !config.metrics_url.empty()) {
+  if (config.tells()) {
     try {
       curl_library();
     } catch (const Error&) {
@@ -119,7 +121,18 @@ void Tracer::finish_all() {
       if (auto tracer = one.process == getpid() ? one.tracer.lock() : nullptr)
         all.push_back(std::move(tracer));
   }
+  // All at the same time: who ends them has `last_words` for them, however many there are.
+  for (const auto& tracer : all) tracer->exporter().begin_to_end(last_words);
   for (const auto& tracer : all) tracer->exporter().finish(last_words);
+}
+
+void Tracer::end_all() {
+  {
+    auto& known = Known::of_process();
+    const std::lock_guard lock(known.mutex);
+    known.over = true;
+  }
+  finish_all();
 }
 
 TraceContext Tracer::child_of(const std::optional<TraceContext>& parent) const {

@@ -24,7 +24,8 @@ class Tracer {
 
   /// The one of this process for this configuration and source, made if there is none: a source without a
   /// node tells with whoever has its namespace, so workers and the Stem objects of their handlers tell
-  /// together. Null if nothing is to be told. What it holds is sent when the last holder lets go of it, or
+  /// together. Null if nothing is to be told, or after
+  /// end_all(). What it holds is sent when the last holder lets go of it, or
   /// exit() is called, for `last_words` at the most. `report` hears of it, unless somebody does already.
   /// Thread-safe; a forked child gets its own.
   static std::shared_ptr<Tracer> shared(const TelemetryConfig& config, const TelemetrySource& source,
@@ -33,9 +34,11 @@ class Tracer {
   /// From now on those of shared() live until finish_all(), although nobody holds them: for a process that
   /// makes and drops Stem objects job by job.
   static void keep_all();
-  /// What they hold is sent, for `last_words` at the most each, and they are told nothing any more. Before an
-  /// _exit(). Thread-safe.
+  /// What they hold is sent, for `last_words` at the most in all, and they are told nothing any more. Before
+  /// an _exit(). Thread-safe.
   static void finish_all();
+  /// finish_all(), and from now on shared() has none: for the end of the process. Thread-safe.
+  static void end_all();
 
   /// Whether spans are told of; if not, contexts are handed on as they came.
   bool on() const { return on_; }
@@ -49,7 +52,7 @@ class Tracer {
   const std::string& host() const { return host_; }
   const std::string& resource() const { return resource_; }
   const TelemetryConfig& config() const { return config_; }
-  bool tells_metrics() const { return !config_.metrics_url.empty() || config_.console; }
+  bool tells_metrics() const { return !config_.metrics.url.empty() || config_.console; }
 
   static constexpr Duration last_words = std::chrono::seconds{2};
 

@@ -81,7 +81,12 @@ class Server {
   struct Born {
     Descriptor ended;
     Descriptor wake;
+    std::int32_t place;
+    std::uint32_t number;  ///< of the request: later ones are younger
   };
+  /// Of one place, those that were let go of, and are at their last words. A worker whose processes do one
+  /// job each, and whose collector hangs, would else have ever more of them.
+  static constexpr std::size_t most_lingering = 4;
 
   void obey(pid_t parent) {
     ForkRequest request{};
@@ -112,8 +117,9 @@ class Server {
       if (pidfd) {
         reply.pid = child;
         handle = {pidfd.get()};
-        born_.emplace(child,
-                      Born{std::move(given[1]), given.size() > 2 ? std::move(given[2]) : Descriptor()});
+        born_.emplace(child, Born{std::move(given[1]), given.size() > 2 ? std::move(given[2]) : Descriptor(),
+                                  request.index, request.number});
+        hurry(request.index);
       } else {
         reply.error = errno;
         kill(child, SIGKILL);
@@ -147,6 +153,16 @@ class Server {
     serve_jobs(tasks_, socket, cancelled, [&] {
       if (settings_.enter) settings_.enter({request.index, request.log_level});
     });
+  }
+
+  /// Ends the oldest processes of a place of which too many linger.
+  void hurry(std::int32_t place) const {
+    std::map<std::uint32_t, pid_t> there;
+    for (const auto& [child, born] : born_)
+      if (born.place == place) there.emplace(born.number, child);
+    auto one = there.begin();
+    for (auto left = there.size(); left > 1 + most_lingering; --left, ++one)
+      kill(one->second, SIGKILL);  // not reaped: its number is its own
   }
 
   /// Those that have ended, with what they had started and left behind: their groups.

@@ -5,7 +5,7 @@
 
 namespace stem {
 
-void Registry::add_handler(const std::string& name, Handler handler, TaskOptions options) {
+void Registry::add_handler(const std::string& name, Handler handler, const TaskOptions& options) {
   if (!is_name(name))
     throw Error(Exit::config,
                 "bad task name '" + printable(name) +
@@ -20,7 +20,7 @@ void Registry::add_handler(const std::string& name, Handler handler, TaskOptions
   positive(options.expires, "expires");
   positive(options.result_ttl, "result_ttl");
   positive(options.unique_for, "unique_for");
-  if (!tasks_.try_emplace(name, Task{name, std::move(handler), std::move(options)}).second)
+  if (!tasks_.try_emplace(name, Task{name, std::move(handler), options}).second)
     throw Error(Exit::config, "task " + name + " is registered twice; each task has one handler");
 }
 

@@ -83,7 +83,7 @@ int main(int argc, char** argv) {
       Config config;
       config.broker_url = "sqlite://" + std::filesystem::absolute(place).string() + "/stem.db";
       config.concurrency = worker_threads;
-      config.telemetry.traces_url = url;
+      config.telemetry.traces.url = url;
       {
         const auto storage = open_storage(config);
         rate_of(jobs, 500, [&](auto some) { storage.broker->publish(some); });

@@ -219,27 +219,27 @@ TEST_CASE("otlp: a span whose clock went back does not end before it begins, and
 
 TEST_CASE("telemetry configuration: without an address nothing is told, with one spans and metrics are") {
   CHECK(telemetry_config({}) == TelemetryConfig{});
-  CHECK(telemetry_config({{"STEM_BROKER_URL", "memory://x"}, {"OTEL_SERVICE_NAME", "x"}}).traces_url.empty());
+  CHECK(telemetry_config({{"STEM_BROKER_URL", "memory://x"}, {"OTEL_SERVICE_NAME", "x"}}).traces.url.empty());
   const auto both = telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/"}});
-  CHECK(both.traces_url == "http://collector:4318/v1/traces");
-  CHECK(both.metrics_url == "http://collector:4318/v1/metrics");
-  CHECK(telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c/otlp"}}).traces_url ==
+  CHECK(both.traces.url == "http://collector:4318/v1/traces");
+  CHECK(both.metrics.url == "http://collector:4318/v1/metrics");
+  CHECK(telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c/otlp"}}).traces.url ==
         "https://c/otlp/v1/traces");
   CHECK(telemetry_config({{"STEM_OTLP_ENDPOINT", "http://mine:4318/v1/metrics"},
                           {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}})
-            .traces_url == "http://mine:4318/v1/traces");
+            .traces.url == "http://mine:4318/v1/traces");
   const auto one = telemetry_config({{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c/as/it/is"}});
-  CHECK(one.traces_url == "http://c/as/it/is");
-  CHECK(one.metrics_url.empty());
-  CHECK(telemetry_config({{"OTEL_TRACES_EXPORTER", "otlp"}}).traces_url == "http://localhost:4318/v1/traces");
+  CHECK(one.traces.url == "http://c/as/it/is");
+  CHECK(one.metrics.url.empty());
+  CHECK(telemetry_config({{"OTEL_TRACES_EXPORTER", "otlp"}}).traces.url == "http://localhost:4318/v1/traces");
   const auto off =
       telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}, {"OTEL_SDK_DISABLED", "TRUE"}});
-  CHECK(off.traces_url.empty());
-  CHECK(off.metrics_url.empty());
+  CHECK(off.traces.url.empty());
+  CHECK(off.metrics.url.empty());
   const auto none =
       telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}, {"OTEL_TRACES_EXPORTER", "none"}});
-  CHECK(none.traces_url.empty());
-  CHECK(none.metrics_url == "http://c/v1/metrics");
+  CHECK(none.traces.url.empty());
+  CHECK(none.metrics.url == "http://c/v1/metrics");
 }
 
 TEST_CASE(
@@ -250,15 +250,15 @@ TEST_CASE(
                              {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"},
                              {"OTEL_METRICS_EXPORTER", "none"}});
   };
-  CHECK(of("otlp").metrics_url == "http://c/v1/metrics");
-  CHECK(of("otlp:http://other:4318").metrics_url == "http://other:4318/v1/metrics");
-  CHECK(of("otlp:http://other:4318/v1/metrics").metrics_url == "http://other:4318/v1/metrics");
-  CHECK(of("prometheus").metrics_url.empty());
+  CHECK(of("otlp").metrics.url == "http://c/v1/metrics");
+  CHECK(of("otlp:http://other:4318").metrics.url == "http://other:4318/v1/metrics");
+  CHECK(of("otlp:http://other:4318/v1/metrics").metrics.url == "http://other:4318/v1/metrics");
+  CHECK(of("prometheus").metrics.url.empty());
   CHECK(of("prometheus").prometheus);
   CHECK(of("console, otlp").console);
-  CHECK(of("console, otlp").metrics_url == "http://c/v1/metrics");
-  CHECK(of("").metrics_url.empty());
-  CHECK(telemetry_config({{"STEM_METRIC_EXPORTERS", "otlp"}}).metrics_url ==
+  CHECK(of("console, otlp").metrics.url == "http://c/v1/metrics");
+  CHECK(of("").metrics.url.empty());
+  CHECK(telemetry_config({{"STEM_METRIC_EXPORTERS", "otlp"}}).metrics.url ==
         "http://localhost:4318/v1/metrics");
   const auto unknown = of("otlp,statsd:http://u:secret@h");
   REQUIRE(unknown.warnings.size() == 1);
@@ -269,11 +269,11 @@ TEST_CASE(
     const auto typo =
         telemetry_config({{"STEM_METRIC_EXPORTERS", list}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}});
     CHECK(typo.warnings.size() == 1);
-    CHECK(typo.metrics_url == "http://c/v1/metrics");
+    CHECK(typo.metrics.url == "http://c/v1/metrics");
     CHECK_FALSE(typo.prometheus);
   }
   CHECK(telemetry_config({{"STEM_METRIC_EXPORTERS", "none"}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}})
-            .metrics_url.empty());
+            .metrics.url.empty());
   const auto bad = error_of([&] { of("otlp:localhost"); });
   CHECK(bad.status == 78);
   CHECK(bad.is_one_line());
@@ -347,13 +347,14 @@ TEST_CASE("telemetry configuration: every value arrives") {
                         {"OTEL_BSP_SCHEDULE_DELAY", "10"},
                         {"OTEL_METRIC_EXPORT_INTERVAL", "1000"}});
   CHECK(config.warnings.empty());
-  CHECK(config.headers ==
+  CHECK(config.traces.headers ==
         std::map<std::string, std::string>{{"authorization", "Bearer x"}, {"x-tenant", "a,b"}});
-  CHECK(config.timeout == 2500ms);
-  CHECK(config.gzip);
-  CHECK(config.certificate == "/ca.pem");
-  CHECK(config.client_certificate == "/c.pem");
-  CHECK(config.client_key == "/k.pem");
+  CHECK(config.traces.timeout == 2500ms);
+  CHECK(config.traces.gzip);
+  CHECK(config.traces.certificate == "/ca.pem");
+  CHECK(config.traces.client_certificate == "/c.pem");
+  CHECK(config.traces.client_key == "/k.pem");
+  CHECK(config.metrics.headers == config.traces.headers);
   CHECK(config.service_name == "mail");
   CHECK(config.resource == std::map<std::string, std::string>{{"deployment.environment", "test bed"}});
   CHECK(config.sampler == "parentbased_traceidratio");
@@ -363,7 +364,61 @@ TEST_CASE("telemetry configuration: every value arrives") {
   CHECK(config.span_delay == 10ms);
   CHECK(config.metric_interval == 1s);
   CHECK(telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"}, {"OTEL_EXPORTER_OTLP_TIMEOUT", "0"}})
-            .timeout == 1min);
+            .traces.timeout == 1min);
+}
+
+TEST_CASE("telemetry configuration: what is said for one signal wins there, and counts for no other") {
+  const auto config = telemetry_config({{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"},
+                                        {"OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"},
+                                        {"OTEL_EXPORTER_OTLP_TIMEOUT", "2500"},
+                                        {"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"},
+                                        {"OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca.pem"},
+                                        {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/c.pem"},
+                                        {"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem"},
+                                        {"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a=3"},
+                                        {"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "100"},
+                                        {"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"},
+                                        {"OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "/ca2.pem"},
+                                        {"OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "/c2.pem"},
+                                        {"OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "/k2.pem"}});
+  CHECK(config.warnings.empty());
+  CollectorConfig traces{.url = "https://c/v1/traces",
+                         .headers = {{"a", "3"}},
+                         .certificate = "/ca.pem",
+                         .client_certificate = "/c.pem",
+                         .client_key = "/k.pem",
+                         .gzip = false,
+                         .timeout = 100ms};
+  CHECK(config.traces == traces);
+  CollectorConfig metrics{.url = "https://c/v1/metrics",
+                          .headers = {{"a", "1"}, {"b", "2"}},
+                          .certificate = "/ca2.pem",
+                          .client_certificate = "/c2.pem",
+                          .client_key = "/k2.pem",
+                          .gzip = true,
+                          .timeout = 2500ms};
+  CHECK(config.metrics == metrics);
+}
+
+TEST_CASE("telemetry configuration: what one signal cannot use leaves it with what is said for both") {
+  for (const auto& [name, value] :
+       std::map<std::string, std::string>{{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "nothing"},
+                                          {"OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "10s"},
+                                          {"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "zstd"},
+                                          {"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc"},
+                                          {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/k.pem"}}) {
+    const Environment both{{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"},
+                           {"OTEL_EXPORTER_OTLP_HEADERS", "a=1"},
+                           {"OTEL_EXPORTER_OTLP_TIMEOUT", "2500"},
+                           {"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"}};
+    auto environment = both;
+    environment[name] = value;
+    auto told = telemetry_config(environment);
+    REQUIRE_MESSAGE(told.warnings.size() == 1, name);
+    CHECK_MESSAGE(told.warnings[0].starts_with(name), told.warnings[0]);
+    told.warnings.clear();
+    CHECK_MESSAGE(told == telemetry_config(both), name);
+  }
 }
 
 TEST_CASE(
@@ -372,6 +427,10 @@ TEST_CASE(
   for (const auto& setting : settings()) {
     if (setting.name == "OTEL_EXPORTER_OTLP_HEADERS") {
       CHECK(setting.credential() == "stem.exporter-otlp-headers");
+      CHECK(setting.shown("authorization=hunter2") == "***");
+    }
+    if (setting.name == "OTEL_EXPORTER_OTLP_TRACES_HEADERS") {
+      CHECK(setting.credential() == "stem.exporter-otlp-traces-headers");
       CHECK(setting.shown("authorization=hunter2") == "***");
     }
     if (setting.name == "STEM_OTLP_ENDPOINT" || setting.name == "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -276,7 +276,7 @@ TEST_CASE("diagnosis: values that are refused and names that nobody knows") {
 
 TEST_CASE("diagnosis: what of OTEL_ is ignored is told, and where spans go, without passwords") {
   Rig rig;
-  rig.s.config->telemetry.traces_url = "https://u:hunter2@collector:4318/v1/traces";
+  rig.s.config->telemetry.traces.url = "https://u:hunter2@collector:4318/v1/traces";
   CHECK(rig.complaints() == "");
   rig.s.config->telemetry.warnings = {"OTEL_TRACES_SAMPLER='x' is ignored: it must be one of always_on"};
   only(rig, "telemetry", warning, "OTEL_TRACES_SAMPLER='x' is ignored");

@@ -447,7 +447,7 @@ TEST_CASE("beat: with two systems, a collector is told of what was published, an
   Collector collector;
   Bench<SplitPlaces> bench;
   TelemetryConfig telemetry;
-  telemetry.traces_url = collector.url() + "/v1/traces";
+  telemetry.traces.url = collector.url() + "/v1/traces";
   telemetry.span_delay = 1ms;
   bench.options.tracer = Tracer::shared(telemetry, {"stem", "one"});
   bench.put({bench.entry("a", "every:1m")});

@@ -36,9 +36,9 @@ struct Told {
 
 TelemetryConfig config_for(const std::string& url) {
   TelemetryConfig config;
-  config.traces_url = url + "/v1/traces";
+  config.traces.url = url + "/v1/traces";
   config.span_delay = 5ms;
-  config.timeout = 5s;
+  config.traces.timeout = 5s;
   return config;
 }
 
@@ -67,7 +67,7 @@ void wait_until(Holds holds) {
 TEST_CASE("exporter: spans arrive in batches, as OTLP's JSON, with the headers that were asked for") {
   Collector collector;
   auto config = config_for(collector.url());
-  config.headers = {{"authorization", "Bearer x"}, {"empty", ""}, {"content-type", "text/plain"}};
+  config.traces.headers = {{"authorization", "Bearer x"}, {"empty", ""}, {"content-type", "text/plain"}};
   config.span_batch = 10;
   config.span_delay = 50ms;
   {
@@ -99,7 +99,7 @@ TEST_CASE("exporter: spans arrive in batches, as OTLP's JSON, with the headers t
 TEST_CASE("exporter: a request that is compressed is what it was, packed") {
   Collector collector;
   auto config = config_for(collector.url());
-  config.gzip = true;
+  config.traces.gzip = true;
   Exporter exporter(config, "[]");
   const auto span = a_span(7);
   const auto plain = otlp_traces(std::span(&span, 1), "[]");
@@ -119,7 +119,7 @@ TEST_CASE(
   auto config = config_for(collector.url());
   config.span_queue = 100;
   config.span_batch = 10;
-  config.timeout = 60s;
+  config.traces.timeout = 60s;
   Exporter exporter(config, "[]");
   exporter.add(a_span());
   REQUIRE(collector.await(1));
@@ -231,7 +231,7 @@ TEST_CASE(
     }
   });
   auto config = config_for(collector.url());
-  config.timeout = 200ms;
+  config.traces.timeout = 200ms;
   Exporter exporter(config, "[]", told.report());
   exporter.add(a_span());
   REQUIRE(collector.await_spans(1));
@@ -300,7 +300,7 @@ TEST_CASE("exporter: a collector that hangs, or is not there, holds up the end n
     collector.reply_with({.hang = true});
     if (!there) collector.stop();
     auto config = config_for(collector.url());
-    config.timeout = 60s;
+    config.traces.timeout = 60s;
     Exporter exporter(config, "[]", told.report());
     exporter.add(a_span());
     if (there) REQUIRE(collector.await(1));
@@ -317,7 +317,7 @@ TEST_CASE(
   Told told;
   Collector collector;
   TelemetryConfig config;
-  config.metrics_url = collector.url() + "/v1/metrics";
+  config.metrics.url = collector.url() + "/v1/metrics";
   config.metric_interval = 20ms;
   std::atomic<int> asked{0};
   Exporter exporter(config, "[]", told.report());
@@ -339,7 +339,7 @@ TEST_CASE(
 TEST_CASE("exporter: nobody is asked for metrics once they are forgotten") {
   Collector collector;
   TelemetryConfig config;
-  config.metrics_url = collector.url() + "/v1/metrics";
+  config.metrics.url = collector.url() + "/v1/metrics";
   config.metric_interval = 1ms;
   Exporter exporter(config, "[]");
   std::atomic<bool> alive{true};
@@ -399,7 +399,7 @@ TEST_CASE("exporter: at the end, what a collector refuses keeps it from nothing 
     return Collector::Reply{.status = request.path == "/v1/traces" ? 404 : 200};
   });
   auto config = config_for(collector.url());
-  config.metrics_url = collector.url() + "/v1/metrics";
+  config.metrics.url = collector.url() + "/v1/metrics";
   config.span_delay = config.metric_interval = 1h;
   config.span_batch = 2;
   config.span_queue = 10;
@@ -461,7 +461,7 @@ TEST_CASE("exporter: metrics are not sent again before the collector wants it") 
     return Collector::Reply{.status = 503, .headers = "Retry-After: 2\r\n"};
   });
   TelemetryConfig config;
-  config.metrics_url = collector.url() + "/v1/metrics";
+  config.metrics.url = collector.url() + "/v1/metrics";
   config.metric_interval = 20ms;
   Exporter exporter(config, "[]");
   exporter.tell_metrics([] { return MetricsRequest{"{}", 1}; });

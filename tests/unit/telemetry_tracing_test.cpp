@@ -26,7 +26,7 @@ struct Traced : Plant<Place> {
   std::shared_ptr<Tracer> tracer;
 
   Traced() {
-    this->config.telemetry.traces_url = collector.url() + "/v1/traces";
+    this->config.telemetry.traces.url = collector.url() + "/v1/traces";
     this->config.telemetry.span_delay = 1ms;
   }
   Engine& work() {
@@ -448,6 +448,40 @@ TEST_CASE("tracing: a program goes on telling after all was ended, as before a f
   plant.stem().enqueue("t");
   Tracer::finish_all();
   plant.spans("stem.enqueue", 2);
+}
+
+TEST_CASE(
+    "tracing: the last words of several names are said at the same time, and who comes later waits, too") {
+  Traced<MemoryPlace> plant;
+  plant.config.telemetry.span_delay = 1h;
+  plant.collector.reply_with({.hang = true});
+  std::vector<std::shared_ptr<Tracer>> tracers;
+  for (const auto* node : {"w1", "w2", "w3", "w4"}) {
+    tracers.push_back(Tracer::shared(plant.config.telemetry, {"stem", node}));
+    Span span;
+    span.name = "t";
+    span.context = tracers.back()->child_of(std::nullopt);
+    span.start = span.end = Clock::system().wall();
+    tracers.back()->add(std::move(span));
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  std::thread first([] { Tracer::finish_all(); });
+  plant.wait_until([&] { return tracers[0]->exporter().finished(); });
+  Tracer::finish_all();
+  CHECK(std::chrono::steady_clock::now() - begun >= Tracer::last_words);
+  first.join();
+  CHECK(std::chrono::steady_clock::now() - begun < 2 * Tracer::last_words);
+}
+
+TEST_CASE("tracing: after the end of a process nothing more is told") {
+  Traced<MemoryPlace> plant;
+  const auto status = ChildProcess([&] {
+                        const auto before = Tracer::shared(plant.config.telemetry, {"stem", ""});
+                        Tracer::end_all();
+                        const auto after = Tracer::shared(plant.config.telemetry, {"stem", ""});
+                        return before && !after ? 0 : 1;
+                      }).wait();
+  CHECK(status == 0);
 }
 
 TEST_CASE(

@@ -17,6 +17,7 @@
 #include "child_process.hpp"
 #include "core/descriptor.hpp"
 #include "core/id.hpp"
+#include "core/last_words.hpp"
 #include "temp_dir.hpp"
 #include "worker/attempts.hpp"
 #include "worker/engine.hpp"
@@ -364,6 +365,23 @@ TEST_CASE("pool: a process is replaced after so many jobs") {
   CHECK(pids[2] == pids[3]);
   CHECK(pids[4] == pids[5]);
   CHECK(std::set<pid_t>(pids.begin(), pids.end()).size() == 3);
+}
+
+TEST_CASE("pool: processes that were replaced and have last words do not grow in number") {
+  Rig rig;
+  rig.config.max_tasks_per_child = 1;
+  rig.tasks.add("linger", [](TaskContext&) {
+    LastWords::add([] { std::this_thread::sleep_for(60s); });  // as with a collector that hangs
+    return getpid();
+  });
+  rig.start();
+  std::vector<Descriptor> processes;
+  for (int i = 0; i < 12; ++i) processes.push_back(handle_of(rig.run("linger").as<pid_t>()));
+  for (std::size_t i = 0; i + 5 < processes.size(); ++i) CHECK(ends(processes[i]));
+  for (std::size_t i = processes.size() - 4; i < processes.size(); ++i) {
+    pollfd fd{processes[i].get(), POLLIN, 0};
+    CHECK(poll(&fd, 1, 0) == 0);
+  }
 }
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -44,18 +44,26 @@ struct TlsConfig {
   friend bool operator==(const TlsConfig&, const TlsConfig&) = default;
 };
 
-/// OTEL_*, STEM_OTLP_ENDPOINT and STEM_METRIC_EXPORTERS: what is told to an OpenTelemetry collector, over
-/// OTLP/HTTP with JSON. The rules are those of OpenTelemetry's specification, "Environment Variable
-/// Specification" and "OpenTelemetry Protocol Exporter": docs/tracing.md says what each variable does, and
-/// where Stem does less.
-struct TelemetryConfig {
-  std::string traces_url;                      ///< where spans are posted; empty = there are none
-  std::string metrics_url;                     ///< where metrics are posted; empty = nowhere
+/// Where spans or metrics are posted, and how: OTEL_EXPORTER_OTLP_TRACES_* or OTEL_EXPORTER_OTLP_METRICS_*,
+/// or OTEL_EXPORTER_OTLP_* where those are not set.
+struct CollectorConfig {
+  std::string url;                             ///< empty = nowhere
   std::map<std::string, std::string> headers;  ///< of each request; may be secret
   std::string certificate;  ///< path of the authorities that are trusted, PEM; empty = the system's
   std::string client_certificate, client_key;  ///< paths, PEM; empty = we come without
   bool gzip = false;
   Duration timeout = std::chrono::seconds{10};  ///< of one request
+
+  friend bool operator==(const CollectorConfig&, const CollectorConfig&) = default;
+};
+
+/// OTEL_*, STEM_OTLP_ENDPOINT and STEM_METRIC_EXPORTERS: what is told to an OpenTelemetry collector, over
+/// OTLP/HTTP with JSON. The rules are those of OpenTelemetry's specification, "Environment Variable
+/// Specification" and "OpenTelemetry Protocol Exporter": docs/tracing.md says what each variable does, and
+/// where Stem does less.
+struct TelemetryConfig {
+  CollectorConfig traces;   ///< of spans
+  CollectorConfig metrics;  ///< of metrics
 
   std::string sampler = "parentbased_always_on";  ///< a value of OTEL_TRACES_SAMPLER
   double sampled_share = 1.0;                     ///< of traces, with the samplers of `traceidratio`
@@ -72,6 +80,9 @@ struct TelemetryConfig {
   /// What could not be used, and is treated as not set: one line each. Telemetry that is set up wrongly,
   /// maybe for another program, keeps no worker from its work.
   std::vector<std::string> warnings;
+
+  /// Whether a collector is named.
+  bool tells() const { return !traces.url.empty() || !metrics.url.empty(); }
 
   friend bool operator==(const TelemetryConfig&, const TelemetryConfig&) = default;
 };

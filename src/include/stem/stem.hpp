@@ -18,7 +18,7 @@ namespace stem {
 /// The producer's side: puts jobs into the broker and reads their results. Thread-safe; one a process is
 /// enough. In a child of the process that made it, it connects anew when it is first used there. fork()
 /// closes SQLite databases, and waits for what other threads are just doing with them, 10 seconds at the most
-/// where others hold them; parent and child open them again, and must still be allowed to.
+/// for each that others hold; parent and child open them again, and must still be allowed to.
 class Stem {
  public:
   /// Opens broker and result backend. Throws Error: 69 unreachable, 73 cannot create, 77 permission, 78

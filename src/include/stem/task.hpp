@@ -115,11 +115,11 @@ class Registry {
   /// anything nlohmann::json can hold, which becomes the result. It runs on several threads at once. Throws
   /// Error (exit 78) if the name is taken or is not a task name ([A-Za-z0-9][A-Za-z0-9_.:-]*, at most 128).
   template <std::invocable<TaskContext&> Call>
-  void add(const std::string& name, Call call, TaskOptions options = {}) {
-    add_handler(name, wrap(std::move(call)), std::move(options));
+  void add(const std::string& name, Call call, const TaskOptions& options = {}) {
+    add_handler(name, wrap(std::move(call)), options);
   }
 
-  void add_handler(const std::string& name, Handler handler, TaskOptions options);
+  void add_handler(const std::string& name, Handler handler, const TaskOptions& options);
 
   const Task* find(std::string_view name) const;
   /// Sorted by name.
