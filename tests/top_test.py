@@ -259,7 +259,7 @@ def job_control(checks, fleet):
     """In a shell with job control: its own Ctrl-Z, and a stop from outside of which it is not told."""
     with Screen(fleet, program="exec bash --norc --noprofile -i") as screen:
         screen.keys("PS1='ready> '; clear", "Enter")
-        screen.shows(r"\Aready> ")
+        screen.shows(r"\Aready>")
         screen.keys(f"{fleet.stem} top", "Enter")
         screen.shows(r"^q quit")
         pid = screen.pid()
@@ -272,8 +272,9 @@ def job_control(checks, fleet):
             checks.check(f"top: after {how} it takes the terminal again when it goes on: screen, keys and all",
                          [] if stopped and screen.shows(r"^\? back") and screen.lacks(r"ready>|Stopped") else [f"{stopped}", screen.text()])
             screen.keys("h")
+            screen.shows(r"^q quit")  # or the shell would be given this key, once it is stopped
         screen.keys("q")
-        screen.shows(r"ready> ")
+        screen.shows(r"^ready>$")
         screen.keys("echo it is $((40 + 2))", "Enter")
         checks.check("top: and gives it back in the end", [] if screen.shows(r"^it is 42") else [screen.text()])
 
