@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks README.md and docs/: code is that of examples/, commands and options exist, links lead somewhere.
+"""Checks README.md, docs/ and the pages of tests/: code is that of examples/, commands and options exist, links lead somewhere.
 
 Usage: tests/docs_test.py STEM SOURCE_DIR
 """
@@ -92,7 +92,7 @@ def named_tests(page):
 
 def missing_files(source, text):
     """Paths of the source tree that the text names in `code`."""
-    for path in set(re.findall(r"(?:\./)?\b((?:tool|examples|tests|docs|man|units|src)/[\w./@-]*[\w/])", text)):
+    for path in set(re.findall(r"(?:\./)?(?<!/usr/)\b((?:tool|examples|tests|docs|man|units|src)/[\w./@-]*[\w/])", text)):
         if not re.search(r"\.(so|sock|pid)$", path) and f"build/{path}" not in text and not any(source.glob(path + "*")):
             yield f"no {path}"
 
@@ -105,13 +105,15 @@ def main():
     overview = subprocess.run([stem, "--help"], capture_output=True, text=True, check=False).stdout
     known = re.findall(r"^  stem (\S+(?: \S+)*?)  ", overview, re.M)
     examples = [path.read_text(encoding="utf-8") for path in sorted((source / "examples").rglob("*.cpp"))]
-    pages = [source / "README.md", source / "CONTRIBUTING.md", *sorted((source / "docs").rglob("*.md"))]
+    pages = [source / "README.md", source / "CONTRIBUTING.md", *sorted((source / "docs").rglob("*.md")),
+             *sorted((source / "tests").rglob("*.md"))]
 
     for page in pages:
         name, text = page.relative_to(source), page.read_text(encoding="utf-8")
         checks.check(f"docs: the code of {name} is in examples/",
                      ["not there: " + block.splitlines()[0] for block in blocks(text, "cpp")
                       if not any(block in example for example in examples)])
+        checks.check(f"docs: no block of {name} is indented, and so left unseen by this", re.findall(r"^[ >]+```.*", text, re.M))
         checks.check(f"docs: commands and options in {name} exist", bad_calls(stem, known, text))
         checks.check(f"docs: links in {name} lead to files", dead_links(page, text))
         checks.check(f"docs: files that {name} names exist", missing_files(source, text))

@@ -151,7 +151,7 @@ def observing(checks, fleet):
 
     fleet.run("enqueue", "effect.fail", "--args", '{"message": "no"}', "--max-retries", "0", "-q", "mail", "--wait")
     dead = fleet.json("observe", "dlq")
-    checks.check("observe dlq: dead jobs are counted by queue, task and reason",
+    checks.check("observe dlq: dead letters are counted by queue, task and reason",
                  [] if dead["dead"] == 1 and dead["groups"][0]["task"] == "effect.fail" and dead["queues"][0]["queue"] == "mail" else [str(dead)])
     other = fleet.json("observe", "dlq", "--queue", "default")
     checks.check("observe dlq: only those that match", [] if other["dead"] == 0 else [str(other)])

@@ -1,4 +1,4 @@
-// The examples of docs/tasks.md, as a module that runs:
+// The examples of docs/tasks.md and docs/tracing.md, as a module that runs:
 //
 //     stem worker start --app build/examples/guide/libguide.so
 //     stem enqueue disk.free --args '{"path": "/"}' --wait
@@ -49,6 +49,13 @@ stem::Outcome publish_file(stem::TaskContext& job) {
   return stem::Done{{{"bytes", copied}}};
 }
 
+/// Of a request to another service.
+std::vector<std::string> request_headers(const stem::TaskContext& job) {
+  std::vector<std::string> lines{"Accept: application/json"};
+  for (const auto& [name, value] : job.trace_headers()) lines.push_back(name + ": " + value);
+  return lines;
+}
+
 /// What tasks share: made once, used by handlers on several threads.
 class Catalogue {
  public:
@@ -77,4 +84,6 @@ STEM_MODULE(tasks) {
 
   auto catalogue = std::make_shared<Catalogue>("/etc");
   tasks.add("catalogue.names", [catalogue](stem::TaskContext&) { return catalogue->names(); });
+
+  tasks.add("request.headers", request_headers);
 }

@@ -72,12 +72,12 @@ std::vector<DeadGroup> dead_groups(const std::vector<DeadJob>& jobs) {
 }
 
 std::string dead_group_table(const std::vector<DeadGroup>& groups, WallTime now) {
-  if (groups.empty()) return "no dead job matches\n";
+  if (groups.empty()) return "no dead letter matches\n";
   Table table({"QUEUE", "TASK", "REASON", "DEAD", "OLDEST", "NEWEST"});
   for (const auto& group : groups)
     table.add({printable(group.queue), printable(group.task), printable(group.reason),
                std::to_string(group.count), in_words(group.oldest, now), in_words(group.newest, now)});
-  return table.text() + "\n" + counted(sum(groups).count, "dead job") + " of " +
+  return table.text() + "\n" + counted(sum(groups).count, "dead letter") + " of " +
          counted(kinds(groups, &DeadGroup::queue), "queue") + ", " +
          counted(kinds(groups, &DeadGroup::task), "task") + ", " +
          counted(kinds(groups, &DeadGroup::reason), "reason") + "; `stem dlq list` shows them\n";

@@ -9,7 +9,7 @@
 
 namespace stem::cli {
 
-/// Dead jobs that have something in common.
+/// Dead letters that have something in common.
 struct DeadGroup {
   std::string queue, task, reason;
   std::size_t count = 0;

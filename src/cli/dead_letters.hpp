@@ -13,7 +13,7 @@
 
 namespace stem::cli {
 
-/// Which dead jobs a command is about: those that match all that is given.
+/// Which dead letters a command is about: those that match all that is given.
 struct DeadFilter {
   std::vector<std::string> ids;
   std::string queue, task;        ///< empty = any
@@ -21,17 +21,17 @@ struct DeadFilter {
   std::size_t limit = 0;          ///< the newest so many; 0 = all
 };
 
-/// Newest first. Throws Error: 66 for an id that is no dead job's, and what it is instead; else as Broker
+/// Newest first. Throws Error: 66 for an id that is no dead letter's, and what it is instead; else as Broker
 /// does.
 std::vector<DeadJob> find_dead(Broker& broker, const DeadFilter& filter);
 
-/// The task of a dead job, or `?` if its envelope cannot be read.
+/// The task of a dead letter, or `?` if its envelope cannot be read.
 std::string task_of(const DeadJob& job);
 
 /// `1h` is an hour before `now`; or an ISO 8601 time. Throws Error (exit 64).
 WallTime since_from(const std::string& text, WallTime now);
 
-/// Why a dead job must not be put back, since it would only end again; empty = it may be. `signer` may be
+/// Why a dead letter must not be put back, since it would only end again; empty = it may be. `signer` may be
 /// null.
 std::optional<std::string> replay_fault(const DeadJob& job, const PayloadSigner* signer, WallTime now);
 

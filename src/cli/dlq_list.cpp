@@ -33,7 +33,7 @@ int list(const Options& options, const Common& common) {
     for (const auto& job : jobs) rows.push_back(to_json(job, false));
     std::cout << text_of(rows) << '\n';
   } else {
-    std::cout << (jobs.empty() ? "no dead job matches\n" : dead_table(jobs, now));
+    std::cout << (jobs.empty() ? "no dead letter matches\n" : dead_table(jobs, now));
   }
   if (jobs.size() == filter.limit) std::cerr << "the newest " << filter.limit << "; --limit shows more\n";
   return 0;
@@ -66,7 +66,7 @@ Work define_dlq_list(CLI::App& app, Common& common) {
 
 Work define_dlq_show(CLI::App& app, Common& common) {
   auto options = std::make_shared<Options>();
-  app.add_option("ID", options->ids, "dead jobs to show")->required();
+  app.add_option("ID", options->ids, "dead letters to show")->required();
   return [options, &common] { return show(*options, common); };
 }
 

@@ -30,7 +30,7 @@ constexpr Deed replay{"Replay", "replayed", &Broker::replay, true};
 constexpr Deed purge{"Purge", "purged", &Broker::purge, false};
 
 std::string jobs_of(std::size_t count) {
-  return std::to_string(count) + (count == 1 ? " dead job" : " dead jobs");
+  return std::to_string(count) + (count == 1 ? " dead letter" : " dead letters");
 }
 
 DeadFilter filter_of(const Options& options, WallTime now) {
@@ -43,7 +43,7 @@ DeadFilter filter_of(const Options& options, WallTime now) {
   if (!options.all && filter.ids.empty() && filter.queue.empty() && filter.task.empty() && !filter.since &&
       filter.limit == 0)
     throw Error(Exit::usage,
-                "which dead jobs? name their ids, or say --queue, --task, --since or --limit, or --all");
+                "which dead letters? name their ids, or say --queue, --task, --since or --limit, or --all");
   return filter;
 }
 
@@ -93,7 +93,7 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
                      2, ' ', false, Json::error_handler_t::replace)
               << '\n';
   } else if (ids.empty()) {
-    std::cout << (refused.empty() ? "no dead job matches\n" : "");
+    std::cout << (refused.empty() ? "no dead letter matches\n" : "");
   } else {
     std::cout << (act ? jobs_of(moved) : jobs_of(ids.size()) + " would be") << ' ' << deed.done
               << (act ? "" : " (dry run: nothing was done)") << '\n';
@@ -103,7 +103,7 @@ int carry_out(const Deed& deed, const Options& options, const Common& common) {
 
 Work define(const Deed& deed, CLI::App& app, Common& common, const std::string& verb) {
   auto options = std::make_shared<Options>();
-  app.add_option("ID", options->ids, "dead jobs to " + verb);
+  app.add_option("ID", options->ids, "dead letters to " + verb);
   app.add_option("-q,--queue", options->queue, "of this queue only")->type_name("NAME");
   app.add_option("--task", options->task, "of this task only")->type_name("NAME");
   app.add_option("--since", options->since, "those that died so long ago at the most (2h), or since a time")

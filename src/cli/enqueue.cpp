@@ -221,7 +221,7 @@ Work define_enqueue(CLI::App& app, Common& common) {
       ->check(CLI::IsMember({"ended", "window"}).description(""))
       ->needs(unique);
   app.add_option("--id", options->id,
-                 "the job's id; one that waits or runs already is left as it is, a dead one replaced")
+                 "the job's id; one that waits or runs already is left as it is, a dead letter replaced")
       ->type_name("ID");
   app.add_flag("--wait", options->wait, "wait for the end and show the result; exit 1 if the job failed");
   add_duration(app, "--timeout", options->timeout, "how long --wait waits (60s); exit 75 when it is over");

@@ -1,6 +1,7 @@
 """The Debian packages of tool/package, made of this build: lintian, one hash for two runs, and a machine that gets them."""
 
 import hashlib
+import os
 import subprocess
 
 from box import allow, Box, Skip
@@ -9,7 +10,7 @@ from workers import Workers
 
 def make(stage, out, *words):
     ran = subprocess.run([stage.source / "tool/package", "--build", stage.build, "--out", out, *words], capture_output=True, text=True,
-                         stdin=subprocess.DEVNULL, check=False)
+                         stdin=subprocess.DEVNULL, check=False, env=os.environ | {"DEBFULLNAME": "A & B", "DEBEMAIL": "ops@example.org"})
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran
 
@@ -27,6 +28,10 @@ def test_packages_are_made_twice_alike_and_a_machine_can_get_upgrade_and_lose_th
     make(stage, tmp / "b", "--no-check")
     assert hashes(tmp / "a") == hashes(tmp / "b")
     assert sorted(name.split("_")[0] for name in hashes(tmp / "a")) == ["libstem-dev", "libstem0", "stem"], hashes(tmp / "a")
+
+    for package in (tmp / "a").glob("*.deb"):
+        said = subprocess.run(["dpkg-deb", "-f", package, "Maintainer"], capture_output=True, text=True, check=True).stdout
+        assert said == "A & B <ops@example.org>\n", said
 
     with Box(binds={"/usr/src/stem-build": stage.build, "/srv/packages": tmp / "a"}, hostname="deb") as box:
         box.run("! command -v stem && ! getent passwd stem")

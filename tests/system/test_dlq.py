@@ -1,4 +1,4 @@
-"""Dead jobs: listed, shown, replayed and purged."""
+"""Dead letters: listed, shown, replayed and purged."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from box import execute, wait_until
 from test_scheduler import Processes, redis_server
 
 
-def test_dead_jobs_are_listed_replayed_and_purged(stage, tmp):
+def test_dead_letters_are_listed_replayed_and_purged(stage, tmp):
     dead_jobs(stage, tmp, f"sqlite://{tmp}/stem.db")
 
 
-def test_dead_jobs_are_listed_replayed_and_purged_on_redis(stage, tmp):
+def test_dead_letters_are_listed_replayed_and_purged_on_redis(stage, tmp):
     with redis_server(tmp) as url:
         dead_jobs(stage, tmp, url)
 
@@ -23,7 +23,7 @@ def dead_jobs(stage, tmp, url):
         def dlq(*words, rc=0, **more):
             return all.run("dlq", *words, rc=rc, **more)
 
-        assert dlq("list").stdout == "no dead job matches\n"
+        assert dlq("list").stdout == "no dead letter matches\n"
         assert dlq("list", "--json").json() == []
         start_worker(stage, all, "w")
         # No module knows these tasks: their jobs die at once.
@@ -37,7 +37,7 @@ def dead_jobs(stage, tmp, url):
         table = dlq("list", "--limit", "2")
         assert len(table.lines()) == 3 and table.lines()[0].split() == ["ID", "QUEUE", "TASK", "ATTEMPTS", "DIED", "REASON"], table
         assert "--limit shows more" in table.stderr
-        assert dlq("list", "--since", "2000-01-01T00:00:00Z", "--queue", "none").stdout == "no dead job matches\n"
+        assert dlq("list", "--since", "2000-01-01T00:00:00Z", "--queue", "none").stdout == "no dead letter matches\n"
         shown = json.loads(dlq("show", "b0").stdout)
         assert shown["envelope"]["name"] == "no.other" and shown["envelope"]["id"] == "b0", shown
         dlq("show", "c0", rc=66)
@@ -49,7 +49,7 @@ def dead_jobs(stage, tmp, url):
         assert "say --yes" in dlq("replay", "a0", rc=64).stderr
         assert "yesterday" in dlq("purge", "--since", "yesterday", "--yes", rc=64).stderr
         dry = dlq("purge", "--all", "--dry-run")
-        assert "4 dead jobs would be purged (dry run: nothing was done)" in dry.stdout, dry
+        assert "4 dead letters would be purged (dry run: nothing was done)" in dry.stdout, dry
         assert dlq("replay", "--task", "no.such", "--dry-run", "--json").json() == {
             "jobs": [row["id"] for row in rows], "replayed": 0, "refused": [], "applied": False}
         assert dlq("list", "--json").stdout == before
@@ -58,7 +58,7 @@ def dead_jobs(stage, tmp, url):
 
         # A job that is replayed keeps its id, and dies again.
         all.kill("w")
-        assert "1 dead job replayed" in dlq("replay", "a1", "--yes").stdout
+        assert "1 dead letter replayed" in dlq("replay", "a1", "--yes").stdout
         dlq("show", "a1", rc=66)
         queued = all.run("result", "a1", rc=None)
         assert "queued" in queued.stdout, queued
@@ -69,8 +69,8 @@ def dead_jobs(stage, tmp, url):
         assert answered(all.env, "y", "dlq", "purge", "a0", "b0") == 0
         assert sorted(row["id"] for row in dlq("list", "--json").json()) == ["a1", "a2"]
         assert dlq("purge", "--limit", "1", "--yes", "--json").json()["purged"] == 1
-        assert dlq("purge", "--all", "-y").stdout.endswith("1 dead job purged\n")
-        assert dlq("purge", "--all", "-y").stdout == "no dead job matches\n"
+        assert dlq("purge", "--all", "-y").stdout.endswith("1 dead letter purged\n")
+        assert dlq("purge", "--all", "-y").stdout == "no dead letter matches\n"
 
 
 def start_worker(stage, all, name):
@@ -103,5 +103,5 @@ def test_a_job_whose_signature_would_be_refused_is_not_replayed(stage, tmp):
         all.kill("w")
         ran = execute(["stem", "dlq", "replay", "--all", "--yes"], env=signed)
         assert ran.rc == 1 and "job plain is not replayed: its signature would be refused: " in ran.stderr, ran
-        assert "1 dead job replayed" in ran.stdout, ran
+        assert "1 dead letter replayed" in ran.stdout, ran
         assert [row["id"] for row in all.run("dlq", "list", "--json").json()] == ["plain"]

@@ -46,7 +46,7 @@ TEST_CASE("dead groups: jobs of one queue, task and reason are counted together,
   CHECK(groups[0].newest == now - 2s);
   const auto text = dead_group_table(groups, now);
   CHECK(text.find("mail     send   gave up") != std::string::npos);
-  CHECK(text.find("5 dead jobs of 2 queues, 3 tasks, 4 reasons") != std::string::npos);
+  CHECK(text.find("5 dead letters of 2 queues, 3 tasks, 4 reasons") != std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
 
   const auto json = to_json(groups);
@@ -62,8 +62,8 @@ TEST_CASE("dead groups: jobs of one queue, task and reason are counted together,
 }
 
 TEST_CASE("dead groups: none is said in words, and in JSON with nothing for its times") {
-  CHECK(dead_group_table({}, now) == "no dead job matches\n");
+  CHECK(dead_group_table({}, now) == "no dead letter matches\n");
   CHECK(to_json(std::vector<DeadGroup>{}).at("oldest").is_null());
   CHECK(dead_group_table(dead_groups({job("q", "t", "r", 1s)}), now)
-            .find("1 dead job of 1 queue, 1 task, 1 reason") != std::string::npos);
+            .find("1 dead letter of 1 queue, 1 task, 1 reason") != std::string::npos);
 }

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Dead jobs, a second apart: the task of every third is `rare`.
+/// Dead letters, a second apart: the task of every third is `rare`.
 template <class Rig>
 void bury(Rig& rig, int count, const std::string& queue = "default") {
   for (int i = 0; i < count; ++i) {
@@ -90,7 +90,7 @@ EVERY_BROKER("dead letters: one that is looked for by its id is found behind tho
   CHECK(find_dead(rig.broker(), {}).size() == 1500);
 }
 
-EVERY_BROKER("dead letters: an id that is no dead job's is refused, with what it is instead") {
+EVERY_BROKER("dead letters: an id that is no dead letter's is refused, with what it is instead") {
   Rig rig;
   rig.publish({rig.job("waits"), rig.delayed("later", 1h)});
   const auto refused = [&](const char* id) {

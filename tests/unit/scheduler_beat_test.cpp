@@ -158,6 +158,26 @@ EVERYWHERE("beat: each slot gets one job, at its time and not before") {
   CHECK(beat->counters().published == 4);
 }
 
+EVERYWHERE("beat: a slot's job is published though that of the slot before still runs") {
+  Bench<Rig> bench;
+  bench.put({bench.entry("a", "every:10s")});
+  const auto beat = bench.beat();
+  const auto first = bench.hands.now + 10s;
+  const auto broker = bench.rig.places(bench.hands).broker;
+  const Demand demand{.queues = {"default"}, .limit = 100, .lease = 5min, .consumer = "test"};
+  bench.run_until(*beat, first);
+  const auto before = broker->fetch(demand);
+  REQUIRE(before.size() == 1);
+  CHECK(before.front().id == slot_id("a", first));
+  bench.run_until(*beat, first + 10s);
+  const auto beside = broker->fetch(demand);
+  REQUIRE(beside.size() == 1);
+  CHECK(beside.front().id == slot_id("a", first + 10s));
+  const auto depths = broker->depths();
+  REQUIRE(depths.size() == 1);
+  CHECK(depths.front().leased == 2);
+}
+
 EVERYWHERE("beat: a turn says exactly when there is something to do") {
   Bench<Rig> bench;
   bench.put({bench.entry("a", "every:3s")});

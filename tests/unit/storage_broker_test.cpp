@@ -98,7 +98,7 @@ EVERY_BROKER(
   CHECK(rig.enqueue({"a"}) == 1);
 }
 
-EVERY_BROKER("broker: a dead job is replaced by one that is published under its id") {
+EVERY_BROKER("broker: a dead letter is replaced by a job that is published under its id") {
   Rig rig;
   auto old = rig.job("a", "old", 3);
   old.attempt = 2;

@@ -235,7 +235,7 @@ TEST_CASE("metrics: queues are looked at when somebody wants to know, and never 
   Rig::wait_until([&] { return depth("served") == 2; });
 }
 
-TEST_CASE("metrics: what waits too long shows as the lag of its queue, and dead jobs as such") {
+TEST_CASE("metrics: what waits too long shows as the lag of its queue, and dead letters as such") {
   Rig rig;
   rig.tasks.add("bad", [](TaskContext&) { throw std::runtime_error("no"); });
   EnqueueOptions once;

@@ -223,7 +223,7 @@ EVERYWHERE("unique: a key may be held for its whole window, and is free after it
   CHECK(std::chrono::steady_clock::now() - begin >= 1s);
 }
 
-EVERYWHERE("unique: a dead job keeps nobody away, a delayed one does") {
+EVERYWHERE("unique: a dead letter keeps nobody away, a delayed job does") {
   Plant<Place> plant;
   plant.tasks.add("dies", [](TaskContext&) -> Outcome { return Dead{"no"}; });
   auto options = unique_for(1h, "k");
