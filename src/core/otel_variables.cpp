@@ -1,7 +1,7 @@
 #include "core/otel_variables.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <stem/error.hpp>
 
 #include "core/json_text.hpp"
 #include "core/name.hpp"
@@ -53,6 +53,18 @@ bool is_header_value(std::string_view value) {
 
 }  // namespace
 
+template <class Reading>
+auto OtelVariables::read(const std::string& name, Reading reading) -> std::optional<decltype(reading(name))> {
+  const auto value = text(name);
+  if (value.empty()) return std::nullopt;
+  try {
+    return reading(value);
+  } catch (const Error& error) {
+    ignore(name, std::string("it must be ").append(error.what()));
+    return std::nullopt;
+  }
+}
+
 std::string OtelVariables::text(const std::string& name) const {
   const auto found = environment_.find(name);
   return found == environment_.end() ? std::string() : trimmed(found->second);
@@ -77,26 +89,18 @@ bool OtelVariables::truth(const std::string& name) {
 }
 
 std::string OtelVariables::word(const std::string& name, std::initializer_list<const char*> known) {
-  const auto value = lower(text(name));
-  std::string list;
-  for (const auto* one : known) {
-    if (value == one) return value;
-    list.append(list.empty() ? "" : ", ").append(one);
-  }
-  if (!value.empty()) ignore(name, std::string("it must be one of ").append(list));
-  return {};
+  return read(name, [&](const std::string& value) { return setting_value::one_of(lower(value), known); })
+      .value_or(std::string());
 }
 
-std::optional<std::int64_t> OtelVariables::number(const std::string& name, std::int64_t low,
-                                                  std::int64_t high) {
-  const auto value = text(name);
-  if (value.empty()) return std::nullopt;
-  std::int64_t number = 0;
-  const auto end = value.data() + value.size();
-  const auto [rest, error] = std::from_chars(value.data(), end, number);
-  if (error == std::errc{} && rest == end && number >= low && number <= high) return number;
-  ignore(name, "it must be a whole number from " + std::to_string(low) + " to " + std::to_string(high));
-  return std::nullopt;
+std::optional<int> OtelVariables::number(const std::string& name, int low, int high) {
+  return read(name, [&](const std::string& value) { return setting_value::whole(value, low, high); });
+}
+
+std::optional<double> OtelVariables::share(const std::string& name) {
+  return read(name, [](const std::string& value) {
+    return setting_value::real(value, 0, 1, "a number from 0 to 1");
+  });
 }
 
 std::string OtelVariables::address(const std::string& name) {

@@ -23,7 +23,9 @@ class OtelVariables {
   bool truth(const std::string& name);
   /// In small letters; empty if it is none of `known`.
   std::string word(const std::string& name, std::initializer_list<const char*> known);
-  std::optional<std::int64_t> number(const std::string& name, std::int64_t low, std::int64_t high);
+  std::optional<int> number(const std::string& name, int low, int high);
+  /// From 0 to 1.
+  std::optional<double> share(const std::string& name);
   /// Of http or https.
   std::string address(const std::string& name);
   /// `name=value,name=value`, percent-encoded as in W3C Baggage; all of it or nothing. Of headers the names
@@ -36,6 +38,10 @@ class OtelVariables {
   static bool is_address(std::string_view url);
 
  private:
+  /// What `reading` makes of the value, or nothing where it refuses.
+  template <class Reading>
+  auto read(const std::string& name, Reading reading) -> std::optional<decltype(reading(name))>;
+
   const Environment& environment_;
   std::vector<std::string>& warnings_;
 };

@@ -1,7 +1,6 @@
 #include "core/telemetry_config.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <stem/error.hpp>
 
 #include "core/name.hpp"
@@ -16,7 +15,7 @@ using std::chrono::milliseconds;
 
 constexpr const char* local_collector =
     "http://localhost:4318";  // "OpenTelemetry Protocol Exporter", Endpoint (OTLP/HTTP)
-constexpr std::int64_t longest_ms = 24 * 3600 * 1000;
+constexpr int longest_ms = 24 * 3600 * 1000;
 
 /// `base` with `path` appended, without doubling a slash: "OpenTelemetry Protocol Exporter", Endpoint URLs
 /// for OTLP/HTTP.
@@ -65,6 +64,8 @@ MetricExporters metric_exporters(OtelVariables& reader, TelemetryConfig& config)
   return exporters;
 }
 
+constexpr const char* of_all = "OTEL_EXPORTER_OTLP_";
+
 /// What PREFIX_HEADERS and the others say; what they do not say is that of `otherwise`.
 CollectorConfig collector(OtelVariables& reader, const std::string& prefix,
                           const CollectorConfig& otherwise) {
@@ -80,13 +81,6 @@ CollectorConfig collector(OtelVariables& reader, const std::string& prefix,
   path("CERTIFICATE", config.certificate);
   path("CLIENT_CERTIFICATE", config.client_certificate);
   path("CLIENT_KEY", config.client_key);
-  if (config.client_certificate.empty() != config.client_key.empty()) {
-    const bool lone_key = config.client_certificate.empty();
-    const auto certificate = prefix + "CLIENT_CERTIFICATE", key = prefix + "CLIENT_KEY";
-    reader.ignore(lone_key ? key : certificate, (lone_key ? certificate : key) + " is not set");
-    config.client_certificate = otherwise.client_certificate;
-    config.client_key = otherwise.client_key;
-  }
   if (const auto word = reader.word(prefix + "COMPRESSION", {"gzip", "none"}); !word.empty())
     config.gzip = word == "gzip";
   // 0 is for ever by the specification, which allows a long time in its place. A request for ever would be a
@@ -96,7 +90,23 @@ CollectorConfig collector(OtelVariables& reader, const std::string& prefix,
   return config;
 }
 
-std::size_t size(std::optional<std::int64_t> number, std::size_t otherwise) {
+/// That of one signal: one half of a pair may be its own, and the other that of all.
+CollectorConfig signal_collector(OtelVariables& reader, const std::string& prefix,
+                                 const CollectorConfig& both) {
+  auto config = collector(reader, prefix, both);
+  if (config.client_certificate.empty() != config.client_key.empty()) {
+    const bool lone_key = config.client_certificate.empty();
+    const std::string lone = lone_key ? "CLIENT_KEY" : "CLIENT_CERTIFICATE";
+    const std::string missing = lone_key ? "CLIENT_CERTIFICATE" : "CLIENT_KEY";
+    const auto from = reader.text(prefix + lone).empty() ? of_all : prefix;
+    reader.ignore(from + lone, from + missing + " is not set");
+    config.client_certificate.clear();
+    config.client_key.clear();
+  }
+  return config;
+}
+
+std::size_t size(std::optional<int> number, std::size_t otherwise) {
   return number ? static_cast<std::size_t>(*number) : otherwise;
 }
 
@@ -120,9 +130,9 @@ TelemetryConfig telemetry_config(const Environment& environment) {
   const auto traces_to = reader.word("OTEL_TRACES_EXPORTER", {"otlp", "none"});
   const auto metrics_to = reader.word("OTEL_METRICS_EXPORTER", {"otlp", "none"});
 
-  const auto both = collector(reader, "OTEL_EXPORTER_OTLP_", {});
-  config.traces = collector(reader, "OTEL_EXPORTER_OTLP_TRACES_", both);
-  config.metrics = collector(reader, "OTEL_EXPORTER_OTLP_METRICS_", both);
+  const auto both = collector(reader, of_all, {});
+  config.traces = signal_collector(reader, "OTEL_EXPORTER_OTLP_TRACES_", both);
+  config.metrics = signal_collector(reader, "OTEL_EXPORTER_OTLP_METRICS_", both);
 
   auto& spans_to = config.traces.url = reader.address("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
   if (spans_to.empty())
@@ -141,16 +151,8 @@ TelemetryConfig telemetry_config(const Environment& environment) {
                                         "parentbased_always_off", "parentbased_traceidratio"});
       !sampler.empty())
     config.sampler = sampler;
-  if (const auto share = reader.text("OTEL_TRACES_SAMPLER_ARG");
-      !share.empty() && config.sampler.ends_with("traceidratio")) {
-    double number = 0;
-    const auto end = share.data() + share.size();
-    const auto [rest, error] = std::from_chars(share.data(), end, number);
-    if (error == std::errc{} && rest == end && number >= 0 && number <= 1)
-      config.sampled_share = number;
-    else
-      reader.ignore("OTEL_TRACES_SAMPLER_ARG", "it must be a number from 0 to 1");
-  }
+  if (config.sampler.ends_with("traceidratio"))
+    config.sampled_share = reader.share("OTEL_TRACES_SAMPLER_ARG").value_or(config.sampled_share);
   // An attempt has two spans, which are told together or not at all.
   config.span_queue = size(reader.number("OTEL_BSP_MAX_QUEUE_SIZE", 2, 1'000'000), config.span_queue);
   config.span_batch = size(reader.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 1, 100'000), config.span_batch);

@@ -6,8 +6,7 @@ namespace stem {
 namespace {
 
 PostgresLibrary load() {
-  // What is taken of it came with PostgreSQL 14.
-  const LoadedLibrary libpq("PostgreSQL", {"libpq.so.5"}, "(Debian: libpq5)");
+  const LoadedLibrary libpq("PostgreSQL", {"libpq.so.5"}, "(Debian: libpq5; of PostgreSQL 14 or newer)");
   PostgresLibrary library{};
 #define STEM_FIND(name) libpq.find(#name, library.name);
   STEM_POSTGRES_FUNCTIONS(STEM_FIND)

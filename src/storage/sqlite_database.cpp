@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <new>
 #include <thread>
 #include <vector>
@@ -122,7 +123,7 @@ void SqliteDatabase::create() const {
     if (errno == EEXIST) return;
     throw sqlite_file_error(path_, errno);
   }
-  if (::stat(parent_directory(path_).c_str(), &there) != 0) return;
+  if (::stat(std::filesystem::path(path_).parent_path().c_str(), &there) != 0) return;
   // Root's first `stem enqueue` must not lock the service's own account out of its database.
   if (::geteuid() == 0 && there.st_uid != 0 && ::fchown(made.get(), there.st_uid, there.st_gid) < 0)
     throw sqlite_file_error(path_, errno);

@@ -4,13 +4,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 namespace stem {
-
-std::string parent_directory(const std::string& path) {
-  const auto slash = path.rfind('/');
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 Error sqlite_file_error(const std::string& path, int cause) {
   const std::string words = std::strerror(cause);
@@ -22,7 +18,8 @@ Error sqlite_file_error(const std::string& path, int cause) {
     case ENOENT:
     case ENOTDIR:
       return {Exit::cannot_create, "cannot create database " + path + ": there is no directory " +
-                                       parent_directory(path) + "; create it first"};
+                                       std::filesystem::path(path).parent_path().string() +
+                                       "; create it first"};
     case ENOSPC:
     case EDQUOT:
       return {Exit::cannot_create,

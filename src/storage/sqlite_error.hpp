@@ -13,7 +13,5 @@ namespace stem {
 Error sqlite_error(sqlite3* handle, const std::string& path, Duration busy_timeout);
 /// Why the operating system would not give us the file: `cause` is an errno.
 Error sqlite_file_error(const std::string& path, int cause);
-/// Of an absolute path.
-std::string parent_directory(const std::string& path);
 
 }  // namespace stem

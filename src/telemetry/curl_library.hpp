@@ -24,7 +24,7 @@ struct CurlLibrary {
 };
 
 /// Thread-safe. Throws Error (exit 78) if it is not installed, or too old. The first call sees to it that
-/// exit() ends all who use it (Tracer::finish_all()) before it ends what does TLS for libcurl.
+/// exit() ends all who use it (Tracer::end_all()) before it ends what does TLS for libcurl.
 const CurlLibrary& curl_library();
 
 }  // namespace stem

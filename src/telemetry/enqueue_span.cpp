@@ -78,7 +78,7 @@ EnqueueSpan trace_canvas(Tracer* tracer, const char* kind, const std::string& id
 
 void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error,
                  const std::string* duplicate_of) {
-  if (!span) return;
+  if (!span || !tracer) return;
   span->end = Clock::system().wall();
   span->failed = !error.empty();
   if (duplicate_of) {

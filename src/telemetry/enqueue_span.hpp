@@ -23,7 +23,8 @@ EnqueueSpan trace_canvas(Tracer* tracer, const char* kind, const std::string& id
                          std::optional<TraceContext>& context);
 
 /// Tells of it. `error` is why nothing was published, or empty. `duplicate_of` is the job that was there
-/// already, because of which there was nothing to publish; null = it was.
+/// already, because of which there was nothing to publish; null = it was. Where `tracer` has gone meanwhile
+/// (Tracer::end_all()), nothing is told.
 void end_enqueue(Tracer* tracer, EnqueueSpan span, const std::string& error = {},
                  const std::string* duplicate_of = nullptr);
 

@@ -117,7 +117,7 @@ class Exporter {
 
   mutable std::mutex mutex_;
   std::condition_variable changed_, told_;
-  std::deque<Span> spans_;  ///< of mutex_, as are all that follow up to `asked_`
+  std::deque<Span> spans_;  ///< of mutex_, as are all that follow up to next_metrics_
   SteadyTime first_at_{};   ///< when the first of them came
   std::function<MetricsRequest()> source_;
   bool asking_ = false;

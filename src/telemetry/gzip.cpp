@@ -17,8 +17,8 @@ struct ZlibLibrary {
 };
 
 ZlibLibrary load() {
-  const LoadedLibrary zlib("OTEL_EXPORTER_OTLP_COMPRESSION=gzip", {"libz.so.1"},
-                           "(Debian: zlib1g), or unset it");
+  const LoadedLibrary zlib("gzip for a collector", {"libz.so.1"},
+                           "(Debian: zlib1g), or set no OTEL_EXPORTER_OTLP_*COMPRESSION");
   ZlibLibrary library{};
   zlib.find("deflateInit2_", library.init);
   zlib.find("deflateBound", library.bound);

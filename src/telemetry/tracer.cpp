@@ -55,7 +55,10 @@ struct Known {
     static auto& known = *new Known;
     static const int registered =
         pthread_atfork([] { of_process().mutex.lock(); }, [] { of_process().mutex.unlock(); },
-                       [] { of_process().mutex.unlock(); });
+                       [] {
+                         of_process().over = false;  // the parent's end is not the child's
+                         of_process().mutex.unlock();
+                       });
     if (registered != 0) throw std::bad_alloc();
     return known;
   }

@@ -24,10 +24,9 @@ class Tracer {
 
   /// The one of this process for this configuration and source, made if there is none: a source without a
   /// node tells with whoever has its namespace, so workers and the Stem objects of their handlers tell
-  /// together. Null if nothing is to be told, or after
-  /// end_all(). What it holds is sent when the last holder lets go of it, or
-  /// exit() is called, for `last_words` at the most. `report` hears of it, unless somebody does already.
-  /// Thread-safe; a forked child gets its own.
+  /// together. Null if nothing is to be told, or after end_all(). What it holds is sent when the last holder
+  /// lets go of it, or exit() is called, for `last_words` at the most. `report` hears of it, unless somebody
+  /// does already. Thread-safe; a forked child gets its own.
   static std::shared_ptr<Tracer> shared(const TelemetryConfig& config, const TelemetrySource& source,
                                         ExporterReport report = {});
 

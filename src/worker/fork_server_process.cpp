@@ -82,7 +82,7 @@ class Server {
     Descriptor ended;
     Descriptor wake;
     std::int32_t place;
-    std::uint32_t number;  ///< of the request: later ones are younger
+    std::uint64_t number;  ///< of the child: later ones are younger
   };
   /// Of one place, those that were let go of, and are at their last words. A worker whose processes do one
   /// job each, and whose collector hangs, would else have ever more of them.
@@ -118,7 +118,7 @@ class Server {
         reply.pid = child;
         handle = {pidfd.get()};
         born_.emplace(child, Born{std::move(given[1]), given.size() > 2 ? std::move(given[2]) : Descriptor(),
-                                  request.index, request.number});
+                                  request.index, ++born_ever_});
         hurry(request.index);
       } else {
         reply.error = errno;
@@ -157,7 +157,7 @@ class Server {
 
   /// Ends the oldest processes of a place of which too many linger.
   void hurry(std::int32_t place) const {
-    std::map<std::uint32_t, pid_t> there;
+    std::map<std::uint64_t, pid_t> there;
     for (const auto& [child, born] : born_)
       if (born.place == place) there.emplace(born.number, child);
     auto one = there.begin();
@@ -209,6 +209,7 @@ class Server {
   const rlimit descriptors_;
   int signals_ = -1;
   std::map<pid_t, Born> born_;
+  std::uint64_t born_ever_ = 0;
 };
 
 }  // namespace

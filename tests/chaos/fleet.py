@@ -133,9 +133,11 @@ class Producer(threading.Thread):
     """Enqueues until `jobs` have been accepted, never more than `ahead` in front of the effects. A batch that is refused is tried
     again as another one with numbers of its own, so that the ledger tells the two apart."""
 
-    def __init__(self, programs, ledger, chance, jobs, ahead, most_ms):
+    def __init__(self, programs, ledger, chance, jobs, ahead, most_ms, at_once=100):
         super().__init__(daemon=True)
         self.programs, self.ledger, self.chance, self.jobs, self.ahead, self.most_ms = programs, ledger, chance, jobs, ahead, most_ms
+        self.at_once = at_once
+        self.took = 0.0  # seconds: the last batch that was accepted
         self.accepted = {}  # id: number
         self.wanted_dead = set()  # numbers
         self.refused = []  # batches: whole or not at all
@@ -169,12 +171,13 @@ class Producer(threading.Thread):
                 if len(self.accepted) - self.ledger.distinct > self.ahead:
                     time.sleep(0.01)
                     continue
-                self.publish(self.batch(min(100, self.jobs - len(self.accepted))))
+                self.publish(self.batch(min(self.at_once, self.jobs - len(self.accepted))))
         except Exception as error:  # told by whoever waits
             self.failure = error
 
     def publish(self, batch):
         words, env = self.programs.command(["enqueue", "ledger.note", "--args-from", "-", *batch.wishes])
+        began = time.monotonic()
         with subprocess.Popen(words, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
             self.child = child
             try:
@@ -187,6 +190,7 @@ class Producer(threading.Thread):
         ids = [line for line in ids.splitlines(keepends=True) if line.endswith("\n")]  # who is killed may stop in the middle of one
         self.accepted.update(zip(map(str.strip, ids), batch.numbers))
         if child.returncode == 0:
+            self.took = time.monotonic() - began
             if len(ids) != len(batch.numbers):
                 self.problems.append(f"{len(batch.numbers)} jobs enqueued, {len(ids)} ids printed")
             return

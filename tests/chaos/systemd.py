@@ -163,6 +163,7 @@ def restart(context):
     def fault(number):
         names = WORKERS if number % 3 == 2 else [trial.chance.choice(WORKERS)]
         one = trial.disturb(f"systemctl restart {' '.join(names)}", names, 0)  # nothing is to run twice
+        one.kept = trial.leased(names)
         trial.programs.systemctl("restart", *map(trial.programs.unit, names))
         trial.recovered(one)
     load(trial, fault)

@@ -400,6 +400,25 @@ TEST_CASE("telemetry configuration: what is said for one signal wins there, and 
   CHECK(config.metrics == metrics);
 }
 
+TEST_CASE("telemetry configuration: a certificate and its key go together, of one signal or of all") {
+  Environment environment{{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"},
+                          {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/c.pem"},
+                          {"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/t.pem"}};
+  const auto half = telemetry_config(environment);
+  CHECK(half.traces.client_certificate == "/c.pem");
+  CHECK(half.traces.client_key == "/t.pem");
+  CHECK(half.metrics.client_certificate == "");
+  REQUIRE(half.warnings.size() == 1);
+  CHECK(
+      half.warnings[0] ==
+      "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE='/c.pem' is ignored: OTEL_EXPORTER_OTLP_CLIENT_KEY is not set");
+  environment["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY"] = "/m.pem";
+  const auto whole = telemetry_config(environment);
+  CHECK(whole.warnings.empty());
+  CHECK(whole.metrics.client_certificate == "/c.pem");
+  CHECK(whole.metrics.client_key == "/m.pem");
+}
+
 TEST_CASE("telemetry configuration: what one signal cannot use leaves it with what is said for both") {
   for (const auto& [name, value] :
        std::map<std::string, std::string>{{"OTEL_EXPORTER_OTLP_TRACES_HEADERS", "nothing"},

@@ -477,9 +477,25 @@ TEST_CASE("tracing: after the end of a process nothing more is told") {
   Traced<MemoryPlace> plant;
   const auto status = ChildProcess([&] {
                         const auto before = Tracer::shared(plant.config.telemetry, {"stem", ""});
+                        Envelope job;
+                        auto span = trace_enqueue(before.get(), job);
                         Tracer::end_all();
                         const auto after = Tracer::shared(plant.config.telemetry, {"stem", ""});
-                        return before && !after ? 0 : 1;
+                        if (!before || !span || after) return 1;
+                        end_enqueue(after.get(), std::move(span));
+                        return 0;
+                      }).wait();
+  CHECK(status == 0);
+}
+
+TEST_CASE("tracing: a child that is forked while its parent ends tells on its own") {
+  Traced<MemoryPlace> plant;
+  const auto status = ChildProcess([&] {
+                        Tracer::end_all();
+                        return ChildProcess([&] {
+                                 return Tracer::shared(plant.config.telemetry, {"stem", ""}) ? 0 : 1;
+                               })
+                            .wait();
                       }).wait();
   CHECK(status == 0);
 }

@@ -370,14 +370,23 @@ TEST_CASE("pool: a process is replaced after so many jobs") {
 TEST_CASE("pool: processes that were replaced and have last words do not grow in number") {
   Rig rig;
   rig.config.max_tasks_per_child = 1;
-  rig.tasks.add("linger", [](TaskContext&) {
+  const TempDir directory;
+  const auto said = directory / "said";
+  rig.tasks.add("linger", [&](TaskContext&) {
+    if (!std::freopen(said.c_str(), "a", stdout)) throw std::runtime_error("no such file");
+    std::printf("done\n");  // waits in a buffer, as it does where the output is no terminal
     LastWords::add([] { std::this_thread::sleep_for(60s); });  // as with a collector that hangs
     return getpid();
   });
   rig.start();
   std::vector<Descriptor> processes;
-  for (int i = 0; i < 12; ++i) processes.push_back(handle_of(rig.run("linger").as<pid_t>()));
+  for (int i = 0; i < 12; ++i) {
+    processes.push_back(handle_of(rig.run("linger").as<pid_t>()));
+    REQUIRE(processes.back());
+  }
   for (std::size_t i = 0; i + 5 < processes.size(); ++i) CHECK(ends(processes[i]));
+  std::ifstream file(said);
+  CHECK(std::count(std::istreambuf_iterator<char>(file), {}, '\n') >= 7);
   for (std::size_t i = processes.size() - 4; i < processes.size(); ++i) {
     pollfd fd{processes[i].get(), POLLIN, 0};
     CHECK(poll(&fd, 1, 0) == 0);
