@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks README.md, docs/ and the pages of tests/: code is that of examples/, commands and options exist, links lead somewhere.
+"""Checks README.md, CONTRIBUTING.md, docs/ and the pages of tests/: code is that of examples/, commands and options exist, links lead somewhere.
 
 Usage: tests/docs_test.py STEM SOURCE_DIR
 """
@@ -75,6 +75,17 @@ def dead_links(page, text):
             yield f"link to {target}#{anchor}"
 
 
+def unpacked(source):
+    """Links between pages of which only one is in the package."""
+    lines = [line.split() for name in ("stem.docs", "stem.install") for line in (source / "tool/debian" / name).read_text(encoding="utf-8").splitlines()]
+    paths = [source / words[0] for words in lines if len(words) == 1 or words[1].startswith("usr/share/doc/")]
+    pages = {page.resolve() for path in paths for page in ([path] if path.suffix == ".md" else path.rglob("*.md"))}
+    for page in sorted(pages):
+        for target in re.findall(r"\]\(([^)#:]+\.md)[)#]", page.read_text(encoding="utf-8")):
+            if (page.parent / target).resolve() not in pages:
+                yield f"{target}, to which {page.relative_to(source)} links"
+
+
 def tests_of(source):
     """The names of our tests; those of system tests in words."""
     for path in (source / "tests/unit").glob("*.cpp"):
@@ -117,6 +128,8 @@ def main():
         checks.check(f"docs: commands and options in {name} exist", bad_calls(stem, known, text))
         checks.check(f"docs: links in {name} lead to files", dead_links(page, text))
         checks.check(f"docs: files that {name} names exist", missing_files(source, text))
+
+    checks.check("docs: pages of the package link to others of it", unpacked(source.resolve()))
 
     named = [path for path in source.rglob("*") if path.suffix in (".hpp", ".cpp", ".build", ".py", ".md", ".in", ".catalog")
              and path.relative_to(source).parts[0] in ("src", "tests", "completions", "units", "man", "docs", "sysv")]

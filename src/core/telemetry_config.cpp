@@ -64,7 +64,7 @@ MetricExporters metric_exporters(OtelVariables& reader, TelemetryConfig& config)
   return exporters;
 }
 
-constexpr const char* of_all = "OTEL_EXPORTER_OTLP_";
+const std::string of_all = "OTEL_EXPORTER_OTLP_";
 
 /// What PREFIX_HEADERS and the others say; what they do not say is that of `otherwise`.
 CollectorConfig collector(OtelVariables& reader, const std::string& prefix,
@@ -90,20 +90,18 @@ CollectorConfig collector(OtelVariables& reader, const std::string& prefix,
   return config;
 }
 
-/// That of one signal: one half of a pair may be its own, and the other that of all.
-CollectorConfig signal_collector(OtelVariables& reader, const std::string& prefix,
-                                 const CollectorConfig& both) {
-  auto config = collector(reader, prefix, both);
-  if (config.client_certificate.empty() != config.client_key.empty()) {
-    const bool lone_key = config.client_certificate.empty();
-    const std::string lone = lone_key ? "CLIENT_KEY" : "CLIENT_CERTIFICATE";
-    const std::string missing = lone_key ? "CLIENT_CERTIFICATE" : "CLIENT_KEY";
-    const auto from = reader.text(prefix + lone).empty() ? of_all : prefix;
-    reader.ignore(from + lone, from + missing + " is not set");
-    config.client_certificate.clear();
-    config.client_key.clear();
-  }
-  return config;
+/// A certificate without its key, or a key without its certificate, is left out. One of them may be the
+/// signal's own, and the other that of all.
+void pair_up(OtelVariables& reader, const std::string& signal, CollectorConfig& config) {
+  if (config.url.empty() || config.client_certificate.empty() == config.client_key.empty()) return;
+  const bool lone_key = config.client_certificate.empty();
+  const std::string lone = lone_key ? "CLIENT_KEY" : "CLIENT_CERTIFICATE";
+  const std::string missing = lone_key ? "CLIENT_CERTIFICATE" : "CLIENT_KEY";
+  const auto own = of_all + signal + "_";
+  const auto from = reader.text(own + lone).empty() ? of_all : own;
+  reader.ignore(from + lone, "for " + setting_value::lower(signal) + " there is no " + from + missing);
+  config.client_certificate.clear();
+  config.client_key.clear();
 }
 
 std::size_t size(std::optional<int> number, std::size_t otherwise) {
@@ -131,8 +129,8 @@ TelemetryConfig telemetry_config(const Environment& environment) {
   const auto metrics_to = reader.word("OTEL_METRICS_EXPORTER", {"otlp", "none"});
 
   const auto both = collector(reader, of_all, {});
-  config.traces = signal_collector(reader, "OTEL_EXPORTER_OTLP_TRACES_", both);
-  config.metrics = signal_collector(reader, "OTEL_EXPORTER_OTLP_METRICS_", both);
+  config.traces = collector(reader, of_all + "TRACES_", both);
+  config.metrics = collector(reader, of_all + "METRICS_", both);
 
   auto& spans_to = config.traces.url = reader.address("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
   if (spans_to.empty())
@@ -173,6 +171,8 @@ TelemetryConfig telemetry_config(const Environment& environment) {
     config.traces.url.clear();
     config.metrics.url.clear();
   }
+  pair_up(reader, "TRACES", config.traces);
+  pair_up(reader, "METRICS", config.metrics);
   return config;
 }
 

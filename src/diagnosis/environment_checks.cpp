@@ -56,12 +56,6 @@ Finding telemetry(const Subject& s) {
   for (const auto& warning : config.warnings)
     all.add(Finding::warning(warning,
                              "correct the variable, or remove it; `man stem.env` lists what each accepts"));
-  const auto way = [&](const char* what, const std::string& url) {
-    if (!url.empty()) all.add(Finding::ok(std::string(what).append(" go to ").append(redacted_url(url))));
-  };
-  way("spans", config.traces.url);
-  way("metrics", config.metrics.url);
-  if (all.text.empty()) return Finding::ok("nothing is told to an OpenTelemetry collector");
   if (config.tells()) {
     try {
       curl_library();
@@ -69,6 +63,14 @@ Finding telemetry(const Subject& s) {
       all.add(Finding::warning(error.what(), "apt-get install libcurl4"));
     }
   }
+  // Said whatever else is said: who has a warning to mend looks for the address.
+  const auto say = [&](const std::string& what) { all.text += (all.text.empty() ? "" : "; ") + what; };
+  const auto way = [&](const char* what, const std::string& url) {
+    if (!url.empty()) say(std::string(what).append(" go to ").append(redacted_url(url)));
+  };
+  way("spans", config.traces.url);
+  way("metrics", config.metrics.url);
+  if (!config.tells()) say("nothing is told to an OpenTelemetry collector");
   return all;
 }
 

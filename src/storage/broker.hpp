@@ -135,7 +135,7 @@ class Broker {
   virtual ~Broker() = default;
 
   /// Durable when it returns. A job whose id the broker already holds, waiting, delayed or leased, is left as
-  /// it is; a dead one of that id is purged, and the new one is new. Returns how many were new. Wakes idle
+  /// it is; a dead letter of that id is purged, and the new one is new. Returns how many were new. Wakes idle
   /// workers of every process.
   virtual std::size_t publish(std::span<const Envelope> jobs) = 0;
 
@@ -193,7 +193,7 @@ class Broker {
 
   /// Newest first; empty `queue` = all.
   virtual std::vector<DeadJob> dead_letters(const std::string& queue, std::size_t limit) = 0;
-  /// Puts dead jobs back, ready now, attempts counted from 0 again. Returns how many there were.
+  /// Puts dead letters back, ready now, attempts counted from 0 again. Returns how many there were.
   virtual std::size_t replay(std::span<const std::string> ids) = 0;
   virtual std::size_t purge(std::span<const std::string> ids) = 0;
 };

@@ -1,6 +1,6 @@
 #include "storage/redis_script.hpp"
 
-// Dead jobs.
+// Dead letters.
 
 namespace stem {
 

@@ -55,7 +55,7 @@ std::size_t SqliteJobs::add(std::span<const NewJob> jobs, WallTime now) {
   for (const auto& job : jobs) insert(job, now);
   auto added = insert_.changed();
   if (added == jobs.size()) return added;
-  // Some ids were taken. Dead jobs give way; looking for them only now spares everyone else the search.
+  // Some ids were taken. Dead letters give way; looking for them only now spares everyone else the search.
   for (const auto& job : jobs) {
     const auto dead = dead_.number(job.id, SqliteKey(Zone::dead, 0, 0, 0).value());
     if (!dead) continue;

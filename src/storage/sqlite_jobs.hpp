@@ -40,7 +40,7 @@ class SqliteJobs {
     std::optional<WallTime> due;    ///< in the future: delayed
     std::optional<Duration> lease;  ///< the lease that the producer asks for
   };
-  /// Adds those whose id is free, or a dead job's, which is purged; returns how many.
+  /// Adds those whose id is free, or a dead letter's, which is purged; returns how many.
   std::size_t add(std::span<const NewJob> jobs, WallTime now);
   /// Deletes the jobs with the keys from `first` to `last` if all of them are there.
   bool remove(std::int64_t first, std::int64_t last);
@@ -49,7 +49,7 @@ class SqliteJobs {
   /// The job keeps its place and may be handed out again; its deliveries are counted anew.
   bool put_back(SqliteKey key);
   bool bury(SqliteKey key, std::string_view reason, const Json& meta, WallTime now);
-  /// A dead job is ready again, as if new.
+  /// A dead letter is ready again, as if new.
   bool unearth(SqliteKey key, WallTime now);
   bool purge(SqliteKey key);
   /// Makes up to `limit` delayed jobs of the queue ready whose time has come, the earliest first.

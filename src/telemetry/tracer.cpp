@@ -55,10 +55,7 @@ struct Known {
     static auto& known = *new Known;
     static const int registered =
         pthread_atfork([] { of_process().mutex.lock(); }, [] { of_process().mutex.unlock(); },
-                       [] {
-                         of_process().over = false;  // the parent's end is not the child's
-                         of_process().mutex.unlock();
-                       });
+                       [] { of_process().mutex.unlock(); });
     if (registered != 0) throw std::bad_alloc();
     return known;
   }

@@ -36,7 +36,8 @@ class Tracer {
   /// What they hold is sent, for `last_words` at the most in all, and they are told nothing any more. Before
   /// an _exit(). Thread-safe.
   static void finish_all();
-  /// finish_all(), and from now on shared() has none: for the end of the process. Thread-safe.
+  /// finish_all(), and from now on shared() has none, nor has it in a child that is forked later: for the end
+  /// of the process. Thread-safe.
   static void end_all();
 
   /// Whether spans are told of; if not, contexts are handed on as they came.

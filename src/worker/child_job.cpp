@@ -244,9 +244,11 @@ void serve_jobs(const Registry& tasks, int socket, const std::atomic<bool>& canc
     answer.fields += Fields().number(static_cast<std::int64_t>(memory - own)).take();
     if (channel.send(answer, -1) != ChildChannel::Event::frame) break;
   }
-  // Not exit(): what is destroyed then may be what the worker still uses, such as files that it removes.
-  std::fflush(nullptr);  // what handlers have written: who lingers at its last words may be killed
+  // What handlers have printed: who lingers at its last words may be killed. Not all files: a thread that
+  // reads from one has its lock.
+  std::fflush(stdout);
   LastWords::say();
+  // Not exit(): what is destroyed then may be what the worker still uses, such as files that it removes.
   std::fflush(nullptr);
   _exit(0);
 }

@@ -96,7 +96,7 @@ def stop_worker(context):
 @scenario("producer: SIGKILL", short=("redis",))
 def kill_producer(context):
     """A batch is enqueued as a whole or not at all, and nobody knows which."""
-    # In small batches, close before the workers: some are left to be killed until the last fault.
+    # In small batches, and only a little ahead of the workers: it still enqueues when the last fault comes.
     few = max(1, context.options.jobs // 40)
     trial = simple(context, ahead=2 * few, at_once=min(100, few))
 

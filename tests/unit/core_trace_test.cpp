@@ -285,28 +285,26 @@ TEST_CASE(
   struct Row {
     const char *name, *value, *says;
   };
-  for (const auto& row :
-       {Row{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/json"},
-        Row{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "http/json"},
-        Row{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "whole number"},
-        Row{"OTEL_EXPORTER_OTLP_TIMEOUT", "-1", "whole number"},
-        Row{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip"},
-        Row{"OTEL_TRACES_SAMPLER", "sometimes", "always_on"},
-        Row{"OTEL_TRACES_SAMPLER", "jaeger_remote", "always_on"},
-        Row{"OTEL_SDK_DISABLED", "yes", "true"},
-        Row{"OTEL_BSP_MAX_QUEUE_SIZE", "0", "whole number"},
-        Row{"OTEL_BSP_MAX_QUEUE_SIZE", "1", "from 2"},
-        Row{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "x", "whole number"},
-        Row{"OTEL_BSP_SCHEDULE_DELAY", "1.5", "whole number"},
-        Row{"OTEL_METRIC_EXPORT_INTERVAL", "1", "whole number"},
-        Row{"OTEL_TRACES_EXPORTER", "zipkin", "otlp"},
-        Row{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317", "address"},
-        Row{"OTEL_EXPORTER_OTLP_HEADERS", "nothing", "NAME=VALUE"},
-        Row{"OTEL_EXPORTER_OTLP_HEADERS", "a=%0d%0aevil: 1", "NAME=VALUE"},
-        Row{"OTEL_EXPORTER_OTLP_HEADERS", "a b=1", "NAME=VALUE"},
-        Row{"OTEL_EXPORTER_OTLP_HEADERS", "a=%zz", "NAME=VALUE"},
-        Row{"OTEL_RESOURCE_ATTRIBUTES", "a=1,b", "NAME=VALUE"},
-        Row{"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"}}) {
+  for (const auto& row : {Row{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "http/json"},
+                          Row{"OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf", "http/json"},
+                          Row{"OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "whole number"},
+                          Row{"OTEL_EXPORTER_OTLP_TIMEOUT", "-1", "whole number"},
+                          Row{"OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "gzip"},
+                          Row{"OTEL_TRACES_SAMPLER", "sometimes", "always_on"},
+                          Row{"OTEL_TRACES_SAMPLER", "jaeger_remote", "always_on"},
+                          Row{"OTEL_SDK_DISABLED", "yes", "true"},
+                          Row{"OTEL_BSP_MAX_QUEUE_SIZE", "0", "whole number"},
+                          Row{"OTEL_BSP_MAX_QUEUE_SIZE", "1", "from 2"},
+                          Row{"OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "x", "whole number"},
+                          Row{"OTEL_BSP_SCHEDULE_DELAY", "1.5", "whole number"},
+                          Row{"OTEL_METRIC_EXPORT_INTERVAL", "1", "whole number"},
+                          Row{"OTEL_TRACES_EXPORTER", "zipkin", "otlp"},
+                          Row{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4317", "address"},
+                          Row{"OTEL_EXPORTER_OTLP_HEADERS", "nothing", "NAME=VALUE"},
+                          Row{"OTEL_EXPORTER_OTLP_HEADERS", "a=%0d%0aevil: 1", "NAME=VALUE"},
+                          Row{"OTEL_EXPORTER_OTLP_HEADERS", "a b=1", "NAME=VALUE"},
+                          Row{"OTEL_EXPORTER_OTLP_HEADERS", "a=%zz", "NAME=VALUE"},
+                          Row{"OTEL_RESOURCE_ATTRIBUTES", "a=1,b", "NAME=VALUE"}}) {
     auto told = telemetry_config({{row.name, row.value}, {"OTEL_EXPORTER_OTLP_ENDPOINT", "http://c"}});
     const std::string what = std::string(row.name) + "=" + row.value;
     REQUIRE_MESSAGE(told.warnings.size() == 1, what);
@@ -409,14 +407,22 @@ TEST_CASE("telemetry configuration: a certificate and its key go together, of on
   CHECK(half.traces.client_key == "/t.pem");
   CHECK(half.metrics.client_certificate == "");
   REQUIRE(half.warnings.size() == 1);
-  CHECK(
-      half.warnings[0] ==
-      "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE='/c.pem' is ignored: OTEL_EXPORTER_OTLP_CLIENT_KEY is not set");
+  CHECK(half.warnings[0] ==
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE='/c.pem' is ignored: for metrics there is no "
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY");
+  auto no_metrics = environment;
+  no_metrics["OTEL_METRICS_EXPORTER"] = "none";
+  CHECK(telemetry_config(no_metrics).warnings.empty());
   environment["OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY"] = "/m.pem";
   const auto whole = telemetry_config(environment);
   CHECK(whole.warnings.empty());
   CHECK(whole.metrics.client_certificate == "/c.pem");
   CHECK(whole.metrics.client_key == "/m.pem");
+  const auto lone = telemetry_config(
+      {{"OTEL_EXPORTER_OTLP_ENDPOINT", "https://c"}, {"OTEL_EXPORTER_OTLP_CLIENT_KEY", "/k.pem"}});
+  CHECK(lone.warnings.size() == 2);
+  CHECK(lone.traces.client_key == "");
+  CHECK(lone.metrics.client_key == "");
 }
 
 TEST_CASE("telemetry configuration: what one signal cannot use leaves it with what is said for both") {

@@ -280,6 +280,8 @@ TEST_CASE("diagnosis: what of OTEL_ is ignored is told, and where spans go, with
   CHECK(rig.complaints() == "");
   rig.s.config->telemetry.warnings = {"OTEL_TRACES_SAMPLER='x' is ignored: it must be one of always_on"};
   only(rig, "telemetry", warning, "OTEL_TRACES_SAMPLER='x' is ignored");
+  const auto text = rig.of("telemetry").text;
+  CHECK(text.find("spans go to https://u:***@collector:4318/v1/traces") != text.npos);
 }
 
 TEST_CASE("diagnosis: a file that changed after the worker was started has not been read") {

@@ -488,18 +488,6 @@ TEST_CASE("tracing: after the end of a process nothing more is told") {
   CHECK(status == 0);
 }
 
-TEST_CASE("tracing: a child that is forked while its parent ends tells on its own") {
-  Traced<MemoryPlace> plant;
-  const auto status = ChildProcess([&] {
-                        Tracer::end_all();
-                        return ChildProcess([&] {
-                                 return Tracer::shared(plant.config.telemetry, {"stem", ""}) ? 0 : 1;
-                               })
-                            .wait();
-                      }).wait();
-  CHECK(status == 0);
-}
-
 TEST_CASE(
     "tracing: where last words are expected, a Stem of one job does not wait for the collector at its end") {
   Traced<MemoryPlace> plant;
