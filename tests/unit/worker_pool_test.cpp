@@ -203,7 +203,7 @@ TEST_CASE(
   }
   CHECK(processes.size() == deaths.size());
   CHECK(rig.engine->counters().crashed == deaths.size());
-  CHECK(rig.engine->counters().busy == 0);
+  CHECK(eventually([&] { return rig.engine->counters().busy == 0; }));
 }
 
 TEST_CASE("pool: an attempt that a signal ended is tried again as any other") {
