@@ -1,11 +1,9 @@
 #include "core/trace_context.hpp"
 
-#include <sys/random.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <random>
 #include <span>
+
+#include "core/random_bits.hpp"
 
 namespace stem {
 namespace {
@@ -42,20 +40,6 @@ bool read_hex(std::string_view text, std::span<std::uint8_t> bytes) {
 template <class Id>
 bool is_none(const Id& id) {
   return std::all_of(id.begin(), id.end(), [](auto byte) { return byte == 0; });
-}
-
-/// Fast, and seeded by the kernel once a thread and process: ids need to be unique, not secret. A forked
-/// child must not go on with the ids of its parent.
-std::uint64_t random_bits() {
-  thread_local std::uint64_t process = 0;
-  thread_local std::mt19937_64 generator;
-  if (const auto self = static_cast<std::uint64_t>(getpid()); process != self) {
-    std::uint64_t seed = 0;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = std::random_device{}();
-    generator.seed(seed);
-    process = self;
-  }
-  return generator();
 }
 
 template <class Id>

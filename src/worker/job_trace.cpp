@@ -15,11 +15,11 @@ const std::string* text_in(const Json& meta, const char* key) {
 
 }  // namespace
 
-std::unique_ptr<JobTrace> begin_job_trace(Tracer* tracer, const std::map<std::string, std::string>& headers) {
+std::optional<JobTrace> begin_job_trace(Tracer* tracer, const std::map<std::string, std::string>& headers) {
   const auto parent = trace_context_of(headers);
   const bool records = tracer && tracer->on();
-  if (!parent && !records) return nullptr;
-  auto trace = std::make_unique<JobTrace>();
+  if (!parent && !records) return std::nullopt;
+  std::optional<JobTrace> trace(std::in_place);
   if (!records) {
     trace->consume = trace->execute = *parent;
     return trace;
@@ -35,7 +35,7 @@ std::unique_ptr<JobTrace> begin_job_trace(Tracer* tracer, const std::map<std::st
 void end_job_trace(Tracer* tracer, const LeasedJob& job, const AttemptRules& rules,
                    const std::string& name_space, const char* state, const std::optional<Failure>& failure,
                    WallTime now) {
-  const auto* trace = job.trace.get();
+  const auto& trace = job.trace;
   if (!trace || !trace->recorded) return;
   const bool called = trace->called_at != WallTime{};
   if (!tracer->room(called ? 2 : 1)) return;

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <memory>
+#include <optional>
 #include <stem/result.hpp>
 
 #include "core/trace_context.hpp"
@@ -22,7 +22,7 @@ struct JobTrace {
 
 /// For an attempt whose envelope is believed. Each attempt of a job is a part of the producer's trace of its
 /// own.
-std::unique_ptr<JobTrace> begin_job_trace(Tracer* tracer, const std::map<std::string, std::string>& headers);
+std::optional<JobTrace> begin_job_trace(Tracer* tracer, const std::map<std::string, std::string>& headers);
 
 /// Tells of the attempt; `state` says what became of it. Does nothing where it is not recorded. By whoever
 /// ended the attempt: the executor, or the broker thread in its place.

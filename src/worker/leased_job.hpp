@@ -47,8 +47,8 @@ struct LeasedJob {
   bool ignore_result = false;
   std::optional<Result> previous;  ///< what became of the job that this one follows
   std::vector<Json> chord_results;
-  JobSeries* series = nullptr;      ///< where it is counted; null for what no executor has read, or believed
-  std::unique_ptr<JobTrace> trace;  ///< set before `task`; null if it belongs to no trace
+  JobSeries* series = nullptr;    ///< where it is counted; null for what no executor has read, or believed
+  std::optional<JobTrace> trace;  ///< set before `task`; empty if it belongs to no trace
   WallTime started_at{};
   SteadyTime started{};
   std::optional<SteadyTime> soft_deadline, hard_deadline;

@@ -101,7 +101,11 @@ inline void hear_again(stem::Broker& broker, const std::function<bool()>& listen
   CHECK(eventually(
       [&] {
         if (readable(broker.wake_fd())) broker.clear_wake();
-        return listening();
+        try {
+          return listening();
+        } catch (const stem::Error&) {
+          return false;  // it is not there yet
+        }
       },
       30'000));
   broker.clear_wake();
